@@ -1,0 +1,857 @@
+"""Every message on the bus: frozen, tagged, array-like structs; one encoder, one decoder.
+
+Commands are imperative and may be refused; events are past tense and cannot be; actions are asked of the gateway
+and come back as results; reports and answers reply to one request. New fields go at the end with a default and a
+tag (the class name) is never reused, so old frames decode for ever. Prices, sizes and money are micros, times are
+nanoseconds. Nothing in here decides.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias, Union
+
+import msgspec
+
+from common.instruments import Market
+from common.reasons import Reason
+from common.types import FeedState, Lifecycle, OrderType, Outcome, Settlement, Side, Status, TimeInForce
+
+Level: TypeAlias = tuple[int, int]
+"""(price, size), both micros."""
+
+
+class Message(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=True):
+    """Base of all bus messages."""
+
+
+# --- process life ---
+
+
+class Heartbeat(Message, frozen=True):
+    """Telemetry: a process says it is alive, how ready it is, and what it has counted since it started."""
+
+    process: str
+    pid: int
+    state: str  # STARTING | READY | STOPPING | CANCEL_ONLY
+    detail: str
+    started_ns: int
+    at_ns: int
+    counters: dict[str, int]
+
+
+class Configured(Message, frozen=True):
+    """A heart's settings as an input, so that a replay reads what the run read (architecture section 3)."""
+
+    settings: str  # JSON text
+
+
+class TimerFired(Message, frozen=True):
+    """Time passed for a heart: due work inside the core is done against the step's clocks."""
+
+
+class SnapshotWanted(Message, frozen=True):
+    """A stream reader saw a gap or has just joined: publish the snapshot of `topic`."""
+
+    topic: str
+
+
+class Refused(Message, frozen=True):
+    """The answer to a command or query that was not carried out. Nothing changed."""
+
+    command_id: str
+    code: Reason
+    text: str
+    field: str = ""
+    duplicate: bool = False
+
+
+class Accepted(Message, frozen=True):
+    """The answer to a command that has nothing else to say."""
+
+    command_id: str
+    duplicate: bool = False
+
+
+# --- our own exchange: commands ---
+
+
+class OpenMarket(Message, frozen=True):
+    """List a market; the same market again is accepted and changes nothing."""
+
+    command_id: str
+    market: Market
+
+
+class OpenAccount(Message, frozen=True):
+    """Create an account with a first deposit; an account that exists is accepted and changes nothing.
+
+    A `liquidity` account (the mirror's) is exempt from the minimum size and keeps no history.
+    """
+
+    command_id: str
+    account: str
+    cash: int
+    liquidity: bool = False
+
+
+class Deposit(Message, frozen=True):
+    """Credit `amount` of `asset` ("" is cash, else a token id). The command id makes it happen once."""
+
+    command_id: str
+    account: str
+    asset: str
+    amount: int
+
+
+class SetTick(Message, frozen=True):
+    """Change a market's price grid; resting orders off the new grid are cancelled."""
+
+    command_id: str
+    condition_id: str
+    tick: int
+
+
+class SubmitOrder(Message, frozen=True):
+    """Place one order. `venue_order_id` is the caller's id and is refused for ever after its first use.
+
+    `price` is the worst price the signed amounts allow (BUY rounded down, SELL rounded up to micros); `owner` and
+    `expiration` are kept as given and reported back; `expire_ns` 0 means never.
+    """
+
+    command_id: str
+    account: str
+    venue_order_id: str
+    token_id: str
+    side: Side
+    price: int
+    size: int
+    tif: TimeInForce
+    post_only: bool = False
+    expire_ns: int = 0
+    owner: str = ""
+    expiration: str = "0"
+
+
+class CancelOrders(Message, frozen=True):
+    command_id: str
+    account: str
+    venue_order_ids: list[str]
+
+
+class CancelScope(Message, frozen=True):
+    """Cancel every resting order of an account: all, of one market, or of one token. `owner` narrows to one key."""
+
+    command_id: str
+    account: str
+    condition_id: str = ""
+    token_id: str = ""
+    owner: str = ""
+
+
+class QuoteLadder(Message, frozen=True):
+    """Mass quote: after this, the account's resting orders in the market equal these levels (outcome 0 terms).
+
+    One atomic batch, cancels before places. Size removed from a level leaves its newest orders first, size added
+    is a new order at the back of the queue. Of a level that would cross another account's resting order the
+    crossing part trades and only the rest stays, until the next ladder.
+    """
+
+    command_id: str
+    account: str
+    condition_id: str
+    bids: list[Level]
+    asks: list[Level]
+
+
+# --- our own exchange: queries ---
+
+
+class GetExchangeMarkets(Message, frozen=True):
+    request_id: str
+
+
+class GetExchangeOrder(Message, frozen=True):
+    request_id: str
+    venue_order_id: str
+
+
+class GetExchangeOrders(Message, frozen=True):
+    """Open orders of an account, oldest first."""
+
+    request_id: str
+    account: str
+    condition_id: str = ""
+    token_id: str = ""
+
+
+class GetExchangeTrades(Message, frozen=True):
+    """Trades of an account, newest first, at most `limit` after skipping `offset`. Empty filters match all."""
+
+    request_id: str
+    account: str
+    trade_id: str = ""
+    condition_id: str = ""
+    token_id: str = ""
+    after_ns: int = 0
+    before_ns: int = 0
+    offset: int = 0
+    limit: int = 500
+
+
+class GetBalances(Message, frozen=True):
+    request_id: str
+    account: str
+
+
+# --- our own exchange: data, answers, events ---
+
+
+class ExchangeOrder(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """An order as the exchange knows it. `status`: LIVE, MATCHED, CANCELED, EXPIRED, KILLED (FAK and FOK)."""
+
+    venue_order_id: str
+    account: str
+    owner: str
+    condition_id: str
+    token_id: str
+    outcome: str
+    side: Side
+    price: int
+    size: int
+    filled_size: int
+    tif: TimeInForce
+    post_only: bool
+    expiration: str
+    status: str
+    reason: str
+    created_ns: int
+    updated_ns: int
+    trade_ids: tuple[str, ...] = ()
+
+
+class MakerFill(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One maker leg of a trade, in the maker's own token, side and price."""
+
+    venue_order_id: str
+    account: str
+    owner: str
+    token_id: str
+    outcome: str
+    side: Side
+    size: int
+    price: int
+
+
+class ExchangeTrade(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One taker order against the makers of one price level, so `price` is exact (in the taker's token)."""
+
+    trade_id: str
+    condition_id: str
+    taker_order_id: str
+    taker_account: str
+    taker_owner: str
+    token_id: str
+    outcome: str
+    side: Side
+    size: int
+    price: int
+    fee: int
+    fee_rate: int
+    settlement: Settlement
+    tx_hash: str
+    matched_ns: int
+    updated_ns: int
+    makers: tuple[MakerFill, ...]
+
+
+class OrderAnswer(Message, frozen=True):
+    """What became of a SubmitOrder: `status` live | matched | unmatched; amounts given and received at once."""
+
+    command_id: str
+    venue_order_id: str
+    status: str
+    making: int
+    taking: int
+    trade_ids: list[str]
+    duplicate: bool = False
+
+
+class CancelAnswer(Message, frozen=True):
+    command_id: str
+    canceled: list[str]
+    not_canceled: dict[str, str]
+    duplicate: bool = False
+
+
+class ExchangeMarketsReport(Message, frozen=True):
+    request_id: str
+    markets: list[Market]
+
+
+class ExchangeOrdersReport(Message, frozen=True):
+    """Also the answer to GetExchangeOrder: none or one order."""
+
+    request_id: str
+    orders: list[ExchangeOrder]
+
+
+class ExchangeTradesReport(Message, frozen=True):
+    request_id: str
+    trades: list[ExchangeTrade]
+    more: bool = False
+
+
+class BalancesReport(Message, frozen=True):
+    """`reserved` by asset ("" is cash): what open orders hold back. Balances include it."""
+
+    request_id: str
+    account: str
+    known: bool
+    cash: int
+    tokens: dict[str, int]
+    reserved: dict[str, int]
+
+
+class MarketOpened(Message, frozen=True):
+    market: Market
+
+
+class TickChanged(Message, frozen=True):
+    condition_id: str
+    old_tick: int
+    new_tick: int
+    at_ns: int
+
+
+class LevelsChanged(Message, frozen=True):
+    """New totals of the levels one step changed, outcome 0 terms; size 0 removes the level. 0 best means none."""
+
+    condition_id: str
+    bids: list[Level]
+    asks: list[Level]
+    best_bid: int
+    best_ask: int
+    at_ns: int
+
+
+class BookState(Message, frozen=True):
+    """A whole book in outcome 0 terms, bids and asks best first. 0 last_price means no trade yet."""
+
+    condition_id: str
+    bids: list[Level]
+    asks: list[Level]
+    tick: int
+    last_price: int
+    last_side: str
+    at_ns: int
+
+
+class OrderPlaced(Message, frozen=True):
+    """A new order rests. `account_seq` is the exchange's journaled account-event number (all three below)."""
+
+    account_seq: int
+    order: ExchangeOrder
+
+
+class OrderMatched(Message, frozen=True):
+    account_seq: int
+    order: ExchangeOrder
+
+
+class OrderCanceled(Message, frozen=True):
+    account_seq: int
+    order: ExchangeOrder
+
+
+class TradeMade(Message, frozen=True):
+    """A trade was matched; `settlement` is MATCHED."""
+
+    account_seq: int
+    trade: ExchangeTrade
+
+
+class TradeSettled(Message, frozen=True):
+    """A trade moved on towards CONFIRMED or FAILED."""
+
+    account_seq: int
+    trade: ExchangeTrade
+
+
+class StepCompleted(Message, frozen=True):
+    """Last event of an exchange step: everything before it belongs together."""
+
+    step: int
+    at_ns: int
+
+
+# --- market data ---
+
+
+class MarketListed(Message, frozen=True):
+    """A market was discovered or changed (tick, minimum, accepting)."""
+
+    market: Market
+
+
+class BookSnapshot(Message, frozen=True):
+    """A whole book of one token, best first on both sides."""
+
+    token_id: str
+    bids: list[Level]
+    asks: list[Level]
+    tick: int
+    state: FeedState
+    venue_ns: int
+    received_ns: int
+
+
+class BookDelta(Message, frozen=True):
+    """New totals of changed levels of one token; size 0 removes the level."""
+
+    token_id: str
+    bids: list[Level]
+    asks: list[Level]
+    venue_ns: int
+    received_ns: int
+
+
+class TradePrint(Message, frozen=True):
+    """What the market saw: one public trade of a token; `side` is the taker's."""
+
+    token_id: str
+    side: Side
+    price: int
+    size: int
+    venue_ns: int
+    received_ns: int
+
+
+class FeedStatus(Message, frozen=True):
+    """How far the feed of one token ("" is all of them) can be trusted, and why."""
+
+    token_id: str
+    state: FeedState
+    reason: str
+    at_ns: int
+
+
+class GetMarkets(Message, frozen=True):
+    """Markets whose slug, question, condition or token ids contain `query`; all for ""."""
+
+    request_id: str
+    query: str = ""
+
+
+class GetBook(Message, frozen=True):
+    request_id: str
+    market: str  # slug, condition id or token id
+    outcome: str = ""
+
+
+class MarketView(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A market with the top of each outcome's book; 0 means that side is empty."""
+
+    market: Market
+    best_bids: tuple[int, int]
+    best_asks: tuple[int, int]
+    state: FeedState
+
+
+class MarketsReport(Message, frozen=True):
+    """Two-sided markets first."""
+
+    request_id: str
+    markets: list[MarketView]
+
+
+class BookReport(Message, frozen=True):
+    request_id: str
+    market: Market
+    outcome: str
+    book: BookSnapshot
+
+
+# --- executor: commands and queries ---
+
+
+class PlaceOrder(Message, frozen=True):
+    """A client wants an order. `market` is a slug or condition id, `outcome` a word, index or token id.
+
+    `expire_ns` is the wall time a GTD order ends; `deadline_ns` the wall time after which it must not be sent
+    (0: the executor's default).
+    """
+
+    command_id: str
+    account: str
+    client_order_id: str
+    venue: str
+    market: str
+    outcome: str
+    side: Side
+    order_type: OrderType
+    tif: TimeInForce
+    post_only: bool
+    price: int
+    size: int
+    expire_ns: int = 0
+    deadline_ns: int = 0
+
+
+class CancelOrder(Message, frozen=True):
+    """Cancel by `order_id`, `client_order_id` or `venue_order_id`, whichever `order_id` is."""
+
+    command_id: str
+    account: str
+    order_id: str
+
+
+class CancelAll(Message, frozen=True):
+    """Cancel all orders of `account` ("" is every account), of one market or of all."""
+
+    command_id: str
+    account: str = ""
+    market: str = ""
+
+
+class GetOrder(Message, frozen=True):
+    request_id: str
+    account: str
+    order_id: str
+
+
+class GetOrders(Message, frozen=True):
+    """Newest first."""
+
+    request_id: str
+    account: str = ""
+    open_only: bool = True
+    market: str = ""
+    limit: int = 200
+
+
+class GetFills(Message, frozen=True):
+    """Newest first."""
+
+    request_id: str
+    account: str = ""
+    market: str = ""
+    limit: int = 200
+
+
+class GetPositions(Message, frozen=True):
+    request_id: str
+    account: str = ""
+
+
+# --- executor: data, answers, events ---
+
+
+class Fill(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What happened to our order, once: identity is (trade id, own order id)."""
+
+    trade_id: str
+    order_id: str
+    venue_order_id: str
+    account: str
+    condition_id: str
+    token_id: str
+    outcome: str
+    side: Side
+    price: int
+    size: int
+    cash: int
+    fee: int
+    is_taker: bool
+    settlement: Settlement
+    tx_hash: str
+    matched_ns: int
+
+
+class OrderView(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """An order as clients see it; `size` is what was signed. Times are 0 until they happened."""
+
+    order_id: str
+    client_order_id: str
+    venue_order_id: str
+    account: str
+    venue: str
+    market: str
+    condition_id: str
+    token_id: str
+    outcome: str
+    side: Side
+    order_type: OrderType
+    tif: TimeInForce
+    post_only: bool
+    price: int
+    size: int
+    filled_size: int
+    avg_price: int
+    status: Status
+    lifecycle: Lifecycle
+    reject_reason: str
+    reject_text: str
+    created_ns: int
+    placed_ns: int
+    matched_ns: int
+    confirmed_ns: int
+    fills: list[Fill]
+
+
+class Position(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Holding of one account in one token. `size` counts every fill that has not FAILED, `confirmed` only final ones."""
+
+    account: str
+    venue: str
+    market: str
+    condition_id: str
+    token_id: str
+    outcome: str
+    size: int
+    confirmed: int
+    cost: int
+    avg_price: int
+    realised: int
+    fees: int
+
+
+class PlaceAnswer(Message, frozen=True):
+    """The order was journaled (or had been: `duplicate`). Its later life comes as OrderUpdated."""
+
+    command_id: str
+    order: OrderView
+    duplicate: bool = False
+
+
+class CancelAccepted(Message, frozen=True):
+    """The cancel was journaled for these orders; `in_doubt` names orders whose place is not answered yet."""
+
+    command_id: str
+    order_ids: list[str]
+    in_doubt: list[str]
+    duplicate: bool = False
+
+
+class OrdersReport(Message, frozen=True):
+    request_id: str
+    orders: list[OrderView]
+
+
+class FillsReport(Message, frozen=True):
+    request_id: str
+    fills: list[Fill]
+
+
+class PositionsReport(Message, frozen=True):
+    request_id: str
+    positions: list[Position]
+
+
+class OrderUpdated(Message, frozen=True):
+    """An order changed. `account_seq` is journaled per executor and survives restarts."""
+
+    account_seq: int
+    order: OrderView
+
+
+# --- executor -> gateway: actions; gateway -> executor: results ---
+
+
+class Place(Message, frozen=True):
+    """Sign and send exactly `pinned` (a venue-specific struct in msgpack); the digest must be `venue_order_id`.
+
+    Past `deadline_ns` (wall) it must not be sent. A repeat first looks the order up by its id.
+    """
+
+    action_id: str
+    venue: str
+    wallet: str
+    venue_order_id: str
+    deadline_ns: int
+    pinned: bytes
+
+
+class Cancel(Message, frozen=True):
+    action_id: str
+    venue: str
+    wallet: str
+    venue_order_ids: list[str]
+
+
+class QueryOrder(Message, frozen=True):
+    action_id: str
+    venue: str
+    wallet: str
+    venue_order_id: str
+
+
+class QueryOpenOrders(Message, frozen=True):
+    action_id: str
+    venue: str
+    wallet: str
+
+
+class QueryTrades(Message, frozen=True):
+    """All own trades at or after `after_ns` (the venue's clock, seconds resolution)."""
+
+    action_id: str
+    venue: str
+    wallet: str
+    after_ns: int
+
+
+class WalletReady(Message, frozen=True):
+    """The gateway holds the key of this wallet; the executor pins orders for these addresses."""
+
+    venue: str
+    wallet: str
+    signer: str
+    maker: str
+    signature_type: int
+    chain_id: int
+    api_key: str
+
+
+class Timings(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """Monotonic-free stage times of one request, wall nanoseconds; 0 means the stage was not reached."""
+
+    received_ns: int = 0
+    signed_ns: int = 0
+    sent_ns: int = 0
+    answered_ns: int = 0
+
+
+class PlaceResult(Message, frozen=True):
+    """`status`: live, matched, delayed, unmatched, or the venue's own word; amounts given and received at once."""
+
+    action_id: str
+    venue_order_id: str
+    outcome: Outcome
+    code: Reason
+    text: str
+    status: str = ""
+    making: int = 0
+    taking: int = 0
+    retry_after_ms: int = 0
+    timings: Timings = Timings()
+
+
+class CancelResult(Message, frozen=True):
+    action_id: str
+    outcome: Outcome
+    code: Reason
+    text: str
+    canceled: list[str] = []
+    not_canceled: dict[str, str] = {}
+
+
+class VenueOrder(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """An order as a venue's REST answer describes it; `status` LIVE, MATCHED, CANCELED..., prefix cut."""
+
+    venue_order_id: str
+    status: str
+    token_id: str
+    side: Side
+    price: int
+    size: int
+    filled_size: int
+    created_ns: int
+
+
+class OrderLookup(Message, frozen=True):
+    """Answer to QueryOrder. `found` is only meaningful when `outcome` is DONE; `asked_ns` is when the request began."""
+
+    action_id: str
+    venue_order_id: str
+    outcome: Outcome
+    code: Reason
+    text: str
+    asked_ns: int
+    found: bool = False
+    order: VenueOrder | None = None
+
+
+class VenueFill(Message, frozen=True):
+    """One own leg of a venue trade at one settlement stage; comes from the user channel and from trade queries."""
+
+    venue: str
+    wallet: str
+    trade_id: str
+    venue_order_id: str
+    token_id: str
+    side: Side
+    size: int
+    price: int
+    cash: int
+    is_taker: bool
+    settlement: Settlement
+    tx_hash: str
+    matched_ns: int
+
+
+class OpenOrdersResult(Message, frozen=True):
+    """`complete` is False when any page was missing: then it proves nothing."""
+
+    action_id: str
+    outcome: Outcome
+    code: Reason
+    text: str
+    asked_ns: int
+    complete: bool
+    orders: list[VenueOrder]
+
+
+class TradesResult(Message, frozen=True):
+    action_id: str
+    outcome: Outcome
+    code: Reason
+    text: str
+    asked_ns: int
+    complete: bool
+    fills: list[VenueFill]
+
+
+# --- user_data -> executor ---
+
+
+class VenueOrderChanged(Message, frozen=True):
+    """The user channel said something about an order of this wallet. `kind` PLACEMENT, UPDATE, CANCELLATION or other."""
+
+    venue: str
+    wallet: str
+    venue_order_id: str
+    kind: str
+    status: str
+    text: str
+    filled_size: int
+    at_ns: int
+
+
+class UserFeedChanged(Message, frozen=True):
+    """The user channel of a wallet is LIVE again, or was lost: everything in between must be caught up."""
+
+    venue: str
+    wallet: str
+    state: FeedState
+    reason: str
+    at_ns: int
+
+
+MESSAGES: tuple[type[Message], ...] = tuple(
+    cls for cls in list(globals().values()) if isinstance(cls, type) and issubclass(cls, Message) and cls is not Message
+)
+"""Every message, in the order of this file."""
+
+_encoder = msgspec.msgpack.Encoder()
+
+
+_decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Union[MESSAGES])
+
+
+def encode(message: Message) -> bytes:
+    return _encoder.encode(message)
+
+
+def decode(body: bytes | msgspec.Raw | memoryview) -> Message:
+    """The message in one body. Raises msgspec.DecodeError for an unknown tag or a bad shape."""
+    return _decoder.decode(body)
