@@ -599,7 +599,7 @@ class OrderView(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class Position(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Holding of one account in one token. `size` counts every fill that has not FAILED, `confirmed` only final ones."""
+    """Holding of one account in one token. `size` counts every fill that has not FAILED, `confirmed` only final."""
 
     account: str
     venue: str
@@ -815,7 +815,7 @@ class TradesResult(Message, frozen=True):
 
 
 class VenueOrderChanged(Message, frozen=True):
-    """The user channel said something about an order of this wallet. `kind` PLACEMENT, UPDATE, CANCELLATION or other."""
+    """The user channel spoke of an order of this wallet. `kind`: PLACEMENT, UPDATE, CANCELLATION or another word."""
 
     venue: str
     wallet: str
@@ -845,7 +845,7 @@ MESSAGES: tuple[type[Message], ...] = tuple(
 _encoder = msgspec.msgpack.Encoder()
 
 
-_decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Union[MESSAGES])
+_decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Union[MESSAGES])  # noqa: UP007 (a tuple has no |)
 
 
 def encode(message: Message) -> bytes:

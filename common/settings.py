@@ -1,0 +1,258 @@
+"""Settings: one complete TOML file per mode, every key overridable by POLYEXEC_<SECTION>__<KEY>.
+
+In: `deploy/config/<mode>.toml` (or the file named by POLYEXEC_CONFIG) and the environment. Out: one frozen
+Settings. Unknown keys, wrong types and broken relations are refused with the key's name. Secrets are never settings:
+they are 0600 files in `paths.secrets_dir` (common/secrets.py).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import tomllib
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from common.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Mode(StrEnum):
+    DEMO = "demo"
+    PAPER = "paper"
+    LIVE = "live"
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Paths(Section):
+    """Relative paths are relative to the project's root."""
+
+    run_dir: Path = Path("run")
+    data_dir: Path = Path("data")
+    log_dir: Path = Path("logs")
+    secrets_dir: Path = Path("secrets")
+
+    @field_validator("run_dir", "data_dir", "log_dir", "secrets_dir")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value if value.is_absolute() else ROOT / value
+
+
+class Journal(Section):
+    segment_mb: int = Field(default=64, ge=1, le=1024)
+    keep_segments: int = Field(default=4, ge=2, le=10_000)
+    checkpoint_every_s: int = Field(default=30, ge=1, le=3600)
+
+
+class VenuePolymarket(Section):
+    """Where Polymarket (or its simulator) is. Off loopback every URL must use TLS."""
+
+    clob_url: str
+    market_ws_url: str
+    user_ws_url: str
+    gamma_url: str
+    data_url: str
+    chain_id: int = 137
+    protocol_version: int = Field(default=2, ge=1, le=3)
+
+    @field_validator("clob_url", "market_ws_url", "user_ws_url", "gamma_url", "data_url")
+    @classmethod
+    def _tls_off_loopback(cls, value: str) -> str:
+        return _checked_url(value)
+
+
+class Wallet(Section):
+    """A venue identity. `signature_type` as protocol section 3.2; `funder` "" means the signer's own address."""
+
+    name: str
+    venue: str = "polymarket"
+    signature_type: int = Field(default=0, ge=0, le=3)
+    funder: str = ""
+
+
+class Account(Section):
+    """Ours: a strategy or client. Several may share a wallet."""
+
+    name: str
+    wallet: str
+
+
+class Exchange(Section):
+    mined_delay_ms: int = Field(default=400, ge=0, le=3_600_000)
+    confirmed_delay_ms: int = Field(default=1200, ge=0, le=3_600_000)
+    orders_max: int = Field(default=2_000_000, ge=1000)
+    trades_per_account_max: int = Field(default=10_000, ge=100)
+    open_orders_per_account_max: int = Field(default=10_000, ge=10)
+
+
+class PolymarketSim(Section):
+    host: str = "127.0.0.1"
+    port: int = Field(default=8090, ge=1, le=65535)
+    control_port: int = Field(default=8091, ge=1, le=65535)
+    accept_v1: bool = False
+    grant_cash: int = Field(default=10_000, ge=0, le=1_000_000_000, description="whole pUSD given to a new address")
+    request_timeout_ms: int = Field(default=5000, ge=100, le=60_000)
+    clock_window_s: int = Field(default=60, ge=1, le=3600)
+
+
+class Mirror(Section):
+    source: str = Field(default="recording", pattern="^(recording)$")
+    speed: float = Field(default=1.0, gt=0, le=1000)
+    lead_in_s: int = Field(default=30, ge=0, le=3600)
+    market_count: int = Field(default=18, ge=1, le=18)
+    fee_rate: str = "0.07"
+
+
+class MarketData(Section):
+    ping_interval_s: int = Field(default=10, ge=1, le=60)
+    dead_after_s: int = Field(default=30, ge=2, le=300)
+    refresh_s: int = Field(default=60, ge=1, le=3600)
+    markets_max: int = Field(default=200, ge=1, le=10_000)
+
+
+class UserData(Section):
+    ping_interval_s: int = Field(default=10, ge=1, le=60)
+    dead_after_s: int = Field(default=30, ge=2, le=300)
+
+
+class Gateway(Section):
+    connect_timeout_ms: int = Field(default=2000, ge=10, le=60_000)
+    request_timeout_ms: int = Field(default=5000, ge=10, le=60_000)
+    in_flight_max: int = Field(default=64, ge=1, le=10_000)
+    queue_max: int = Field(default=1000, ge=1, le=100_000)
+
+
+class Execution(Section):
+    """`[execution]` keeps the names of spec 4 section 7."""
+
+    place_deadline_ms: int = Field(default=5000, ge=100, le=600_000)
+    request_life_ms: int = Field(default=30_000, ge=1000, le=600_000)
+    lookup_after_ms: int = Field(default=500, ge=10, le=60_000)
+    idempotency_max: int = Field(default=2_000_000, ge=1000)
+    open_orders_max: int = Field(default=10_000, ge=1)
+    order_history_max: int = Field(default=200_000, ge=1000)
+
+
+class Settings(BaseSettings):
+    """All settings of one mode; every process reads the whole and uses its part."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="POLYEXEC_", env_nested_delimiter="__", frozen=True, extra="forbid", toml_file=None
+    )
+    file: ClassVar[Path]
+
+    mode: Mode
+    paths: Paths = Paths()
+    journal: Journal = Journal()
+    polymarket: VenuePolymarket
+    wallets: tuple[Wallet, ...]
+    accounts: tuple[Account, ...]
+    exchange: Exchange = Exchange()
+    polymarket_sim: PolymarketSim = PolymarketSim()
+    mirror: Mirror = Mirror()
+    market_data: MarketData = MarketData()
+    user_data: UserData = UserData()
+    gateway: Gateway = Gateway()
+    execution: Execution = Execution()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over the file; nothing else is read."""
+        return (env_settings, init_settings)
+
+    @model_validator(mode="after")
+    def _relations(self) -> Settings:
+        wallets = [wallet.name for wallet in self.wallets]
+        if len(set(wallets)) != len(wallets):
+            raise ValueError("wallets: two wallets have one name")
+        names = [account.name for account in self.accounts]
+        if not names or len(set(names)) != len(names):
+            raise ValueError("accounts: at least one account, each with a name of its own")
+        for account in self.accounts:
+            if account.wallet not in wallets:
+                raise ValueError(f"accounts: account {account.name!r} names the unknown wallet {account.wallet!r}")
+        if self.exchange.confirmed_delay_ms < self.exchange.mined_delay_ms:
+            raise ValueError("exchange.confirmed_delay_ms: must not be below exchange.mined_delay_ms")
+        if self.polymarket_sim.port == self.polymarket_sim.control_port:
+            raise ValueError("polymarket_sim.control_port: must differ from polymarket_sim.port")
+        for section, keys in (("market_data", self.market_data), ("user_data", self.user_data)):
+            if keys.dead_after_s <= keys.ping_interval_s:
+                raise ValueError(f"{section}.dead_after_s: must be above {section}.ping_interval_s")
+        return self
+
+    def wallet_of(self, account: str) -> Wallet | None:
+        """The wallet an account trades with; None for an unknown account."""
+        name = next((row.wallet for row in self.accounts if row.name == account), None)
+        return next((row for row in self.wallets if row.name == name), None)
+
+
+def config_file(environ: dict[str, str] | os._Environ[str] = os.environ) -> Path:
+    """The settings file in force: POLYEXEC_CONFIG, else deploy/config/<POLYEXEC_MODE or demo>.toml."""
+    named = environ.get("POLYEXEC_CONFIG")
+    if named:
+        return Path(named)
+    return ROOT / "deploy" / "config" / f"{environ.get('POLYEXEC_MODE', 'demo')}.toml"
+
+
+_NOT_SETTINGS = frozenset({"POLYEXEC_CONFIG", "POLYEXEC_MODE"})
+
+
+def load_settings(file: Path | None = None) -> Settings:
+    """Read and check the settings in force. Raises ConfigError naming the key and what to do."""
+    path = file or config_file()
+    try:
+        values: dict[str, Any] = tomllib.loads(path.read_text())
+    except OSError as error:
+        raise ConfigError(str(path), f"cannot be read ({error.strerror}); name a file with POLYEXEC_CONFIG") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(str(path), f"is not valid TOML: {error}") from None
+    known = {f"POLYEXEC_{name.upper()}" for name in Settings.model_fields}
+    for name in os.environ:
+        if name.startswith("POLYEXEC_") and name not in _NOT_SETTINGS and name.split("__")[0] not in known:
+            raise ConfigError(name, "no such setting; POLYEXEC_<SECTION>__<KEY> overrides a key of the settings file")
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        if not key:
+            key, _, message = message.partition(": ")
+        if first["type"] == "extra_forbidden":
+            message = f"no such setting (in {path.name} or the environment)"
+        raise ConfigError(key, message) from None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address can only be reached from this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _checked_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https", "ws", "wss") or not parts.hostname:
+        raise ValueError(f"{value!r} is not an http(s) or ws(s) URL")
+    if parts.scheme in ("http", "ws") and not is_loopback(parts.hostname):
+        raise ValueError(f"{value!r} is off loopback without TLS: use {parts.scheme}s://")
+    return value.rstrip("/")
