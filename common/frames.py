@@ -23,6 +23,10 @@ class Epoch(msgspec.Struct, frozen=True, array_like=True, gc=False, order=True):
     origin: str
     n: int
 
+    def is_older_than(self, other: Epoch) -> bool:
+        """Whether `other` is a later life of the same process. Different origins are never older."""
+        return self.origin == other.origin and self.n < other.n
+
 
 NO_EPOCH = Epoch("", 0)
 
@@ -99,7 +103,10 @@ class Answers(Frame, frozen=True):
 
 
 class Published(Frame, frozen=True):
-    """Stream messages of one topic. `seq` belongs to the last body; a snapshot says which seq it is valid at."""
+    """Stream messages of one topic. `seq` belongs to the last body; a snapshot says which seq it is valid at.
+
+    No bodies: a beat that only says what the last seq is. A snapshot of more than BODIES_MAX comes in `parts`.
+    """
 
     process: str
     topic: str
@@ -107,6 +114,8 @@ class Published(Frame, frozen=True):
     seq: int
     snapshot: bool
     bodies: list[msgspec.Raw]
+    part: int = 0
+    parts: int = 1
 
 
 AnyFrame: TypeAlias = Data | Ask | Hello | Ack | Nack | FencedOff | Answers | Published

@@ -118,6 +118,6 @@ def _ipc(run_dir: Path, endpoint: str) -> str:
     if len(path.encode()) > SUN_PATH_MAX:
         raise ConfigError(
             "paths.run_dir",
-            f"{run_dir} is too long for a socket ({len(path)} > {SUN_PATH_MAX} bytes): use a shorter one",
+            f"too long for a socket ({len(path)} > {SUN_PATH_MAX} bytes): name a shorter folder",
         )
     return f"ipc://{path}"

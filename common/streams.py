@@ -1,0 +1,154 @@
+"""Streams: lossy PUB/SUB topics on which every loss is seen. Pure.
+
+A writer stamps (epoch, seq) per topic. A reader takes Published frames and yields what to do: events in order, a
+snapshot that replaces everything, or a gap from which on nothing is known until the next snapshot.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+from common.frames import BODIES_MAX, NO_EPOCH, Epoch, Published
+
+BUFFER_MAX = 20_000
+"""Events kept while a snapshot is awaited; beyond it they are dropped and the next snapshot is asked for."""
+
+ASK_AGAIN_NS = 200_000_000
+BEAT_NS = 1_000_000_000
+"""A topic that was written to gets a beat this long after, so that losing its last message is seen too."""
+
+
+class StreamWriter:
+    """All topics of one process."""
+
+    def __init__(self, process: str, epoch: Epoch) -> None:
+        self.process = process
+        self.epoch = epoch
+        self._seqs: dict[str, int] = {}
+        self._beat_due: dict[str, int] = {}
+
+    def frames(self, topic: str, bodies: list[bytes], now_ns: int) -> list[Published]:
+        """Stamp events of one topic, in order."""
+        frames = []
+        for start in range(0, len(bodies), BODIES_MAX):
+            part = bodies[start : start + BODIES_MAX]
+            seq = self._seqs[topic] = self._seqs.get(topic, 0) + len(part)
+            frames.append(Published(self.process, topic, self.epoch, seq, False, [msgspec.Raw(body) for body in part]))
+        self._beat_due[topic] = now_ns + BEAT_NS
+        return frames
+
+    def snapshot(self, topic: str, bodies: list[bytes]) -> list[Published]:
+        """A snapshot valid at the topic's present seq."""
+        seq = self._seqs.get(topic, 0)
+        chunks = [bodies[start : start + BODIES_MAX] for start in range(0, len(bodies), BODIES_MAX)] or [[]]
+        return [
+            Published(
+                self.process, topic, self.epoch, seq, True, [msgspec.Raw(b) for b in chunk], part=i, parts=len(chunks)
+            )
+            for i, chunk in enumerate(chunks)
+        ]
+
+    def beats(self, now_ns: int) -> list[Published]:
+        """Frames without bodies for topics that went quiet."""
+        due = [topic for topic, at in self._beat_due.items() if at <= now_ns]
+        for topic in due:
+            del self._beat_due[topic]
+        return [Published(self.process, topic, self.epoch, self._seqs[topic], False, []) for topic in due]
+
+
+class Heard(NamedTuple):
+    """What one frame comes to, to be done in this order: gap, snapshot, events."""
+
+    gap: bool = False
+    snapshot: list[msgspec.Raw] | None = None
+    events: list[msgspec.Raw] | tuple[msgspec.Raw, ...] = ()
+
+
+NOTHING = Heard()
+
+
+class StreamReader:
+    """One topic of one owner, as one reader sees it. Starts without a snapshot."""
+
+    def __init__(self, owner: str, topic: str) -> None:
+        self.owner = owner
+        self.topic = topic
+        self.synced = False
+        self.gaps = 0
+        self._epoch = NO_EPOCH
+        self._seq = 0
+        self._buffer: list[Published] = []
+        self._buffered = 0
+        self._parts: list[Published] = []
+        self._asked_ns = 0
+
+    def should_ask(self, now_ns: int) -> bool:
+        """Whether to ask for a snapshot now; asking is remembered."""
+        if self.synced or now_ns - self._asked_ns < ASK_AGAIN_NS:
+            return False
+        self._asked_ns = now_ns
+        return True
+
+    def hear(self, frame: Published) -> Heard:
+        if frame.epoch.is_older_than(self._epoch):
+            return NOTHING
+        gap = False
+        if frame.epoch != self._epoch:
+            gap = self._lose()
+            self._epoch = frame.epoch
+            self._seq = 0
+        if frame.snapshot:
+            return self._hear_snapshot(frame, gap)
+        if not self.synced:
+            self._keep(frame)
+            return Heard(gap)
+        first = frame.seq - len(frame.bodies) + 1
+        if first > self._seq + 1:
+            gap = self._lose() or gap
+            self._keep(frame)
+            return Heard(gap)
+        fresh = frame.bodies[max(0, self._seq + 1 - first) :]
+        self._seq = max(self._seq, frame.seq)
+        return Heard(gap, None, fresh)
+
+    def _hear_snapshot(self, frame: Published, gap: bool) -> Heard:
+        if self.synced and frame.seq <= self._seq:
+            return Heard(gap)
+        if frame.part != len(self._parts) or (self._parts and self._parts[0].seq != frame.seq):
+            self._parts = []
+            if frame.part:
+                return Heard(gap)
+        self._parts.append(frame)
+        if len(self._parts) < frame.parts:
+            return Heard(gap)
+        bodies = [body for part in self._parts for body in part.bodies]
+        self._parts = []
+        self._seq = frame.seq
+        self.synced = True
+        events: list[msgspec.Raw] = []
+        buffer, self._buffer, self._buffered = self._buffer, [], 0
+        for later in buffer:
+            heard = self.hear(later)
+            events.extend(heard.events)
+            gap = gap or heard.gap
+        return Heard(gap, bodies, events) if self.synced else Heard(True)
+
+    def _keep(self, frame: Published) -> None:
+        self._buffered += len(frame.bodies)
+        if self._buffered > BUFFER_MAX:
+            self._buffer, self._buffered = [], 0
+            return
+        self._buffer.append(frame)
+
+    def _lose(self) -> bool:
+        """From here on nothing is known. True when something was known."""
+        was = self.synced
+        self.synced = False
+        self._parts = []
+        self._buffer, self._buffered = [], 0
+        self._asked_ns = 0
+        if was:
+            self.gaps += 1
+        return was
