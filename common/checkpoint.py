@@ -34,7 +34,7 @@ _CHILD_NICENESS = 10
 
 
 class Checkpoint(NamedTuple):
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs
     chain_hash: bytes
     journal_id: str
     payload: bytes

@@ -1,71 +1,60 @@
 """The durable log of a heart: what was appended is on disk when `append` returns, and is replayed after any crash.
 
-In: opaque payloads, one per step of the loop. Out: the same payloads in order, index dense from 1. Every record has a
-checksum and a hash chain. A torn tail is cut; damage with anything valid behind it stops the start and is named.
-Nothing is retried after a failed write or sync: the journal then refuses every append. Never decodes a payload, never
-logs, and only the filling of the next segment happens outside the caller's thread.
+In: opaque payloads, one per step of the loop. Out: the same payloads in order, index dense from 1. A torn tail is
+cut; damage with anything valid behind it stops the start and is named. Nothing is retried after a failed write or
+sync: the journal then refuses every append. Never decodes a payload, never logs; one thread appends, and only the
+filling of the next segment happens outside it.
 
-    0000000001.seg   header block | record | record | ... | zeros up to segment_bytes
-    record           crc32 u32 | length u32 (of the whole record; 0 = end) | marker 4 | index u64 | chain 16 | payload
-    starts           one line of text: journal id, number of openings, checksum
+    0000000001.seg ...   segments (common/segment.py), written full of zeros before use: a sync has no metadata to write
+    starts               one line of text: journal id, number of openings, checksum
 
-Segments are filled with zeros ahead of use (written, not only reserved), so a sync has no metadata to write. The
-marker is derived from the random journal id: a search for it finds the next record behind damage, and nothing a
-client sends can imitate it. Assumed of the disk: rewriting a sector does not harm the sectors beside it.
+Assumed of the disk: rewriting a sector does not harm the sectors beside it.
 """
 
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 import re
 import secrets
-import struct
-import threading
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 from common.durable import replace_file, sync_folder, write_at
 from common.errors import AlreadyRunning, JournalCorrupt, JournalError
+from common.prewrite import Prewriter, fill_segment, write_zeros
+from common.segment import (
+    HEADER_BYTES,
+    RECORD_OVERHEAD,
+    SegmentHeader,
+    decode_header,
+    encode_header,
+    encode_record,
+    first_chain,
+    marker_of,
+    next_chain,
+    record_behind,
+    refuse,
+    stored_records,
+)
 
 PAYLOAD_MAX = 16 << 20
 """Largest payload of one record; a segment too small for it lowers the limit."""
 
-HEADER_BYTES = 4096
-"""A segment's header has a block of its own, so no append ever rewrites it."""
-
 SEGMENT_BYTES_MIN = 2 * HEADER_BYTES
 
-_MAGIC = b"PXJRNL\0\0"
-_VERSION = 1
-_HEADER = struct.Struct("<8sI16sQQ16s")  # magic, version, journal id, first index, segment bytes, chain before
-_CRC = struct.Struct("<I")
-_RECORD = struct.Struct("<II4sQ16s")
-_RECORD_REST = struct.Struct("<I4sQ16s")  # what the checksum covers, before the payload
-_MARKER_OFFSET = 8
-_CHAIN_BYTES = 16
 _SEGMENT_NAME = re.compile(r"\d{10}\.seg")
 _STARTS = "starts"
 _STARTS_LINE = re.compile(rb"(polyexec-journal-starts 1 ([0-9a-f]{16}) (\d{1,18})) ([0-9a-f]{8})\n")
-_SLICE_BYTES = 256 << 10
-_SLICE_PAUSE_S = 0.002
 
 
 class Record(NamedTuple):
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs
     payload: bytes
-
-
-class _Header(NamedTuple):
-    journal_id: str
-    first_index: int
-    segment_bytes: int
-    chain_before: bytes
 
 
 class _Starts(NamedTuple):
@@ -75,23 +64,14 @@ class _Starts(NamedTuple):
 
 class _Segment(NamedTuple):
     path: Path
-    header: _Header
-
-
-class _Found(NamedTuple):
-    """One record as it stands in a segment."""
-
-    index: int
-    chain: bytes
-    payload: bytes
-    end: int
+    header: SegmentHeader
 
 
 class _Recovered(NamedTuple):
-    """What the files say after validation."""
+    """How far the files are valid."""
 
     segments: list[_Segment]
-    index: int
+    last_index: int
     chain: bytes
     offset: int
     """Where the next record goes in the last segment."""
@@ -141,7 +121,8 @@ class Journal:
                 _clear_tail(fd, recovered)
                 starts = _Starts(starts.journal_id, starts.count + 1)
                 _write_starts(folder, starts)
-                journal = cls(folder, lock_fd, fd, starts, recovered, segment_bytes, keep_segments)
+                fds = (lock_fd, fd)
+                journal = cls(folder, fds, starts, recovered, segment_bytes=segment_bytes, keep_segments=keep_segments)
                 undo.pop_all()
                 return journal
         except OSError as error:
@@ -150,30 +131,30 @@ class Journal:
     def __init__(
         self,
         folder: Path,
-        lock_fd: int,
-        fd: int,
+        fds: tuple[int, int],
         starts: _Starts,
         recovered: _Recovered,
+        *,
         segment_bytes: int,
         keep_segments: int,
     ) -> None:
         """Use `open`."""
         self.folder = folder
-        self.lock_fd = lock_fd
+        self.lock_fd, self._fd = fds
         """Holds the lock; a forked child closes its copy first."""
         self.journal_id, self.starts = starts
-        self.last_index, self.last_hash = recovered.index, recovered.chain
+        self.last_index, self.last_hash = recovered.last_index, recovered.chain
         self.failed = False
         self.prewrite_waits = 0
         """How often an append had to wait for the next segment to be filled."""
         self.torn_bytes = recovered.dirty_end - recovered.offset
         """How many bytes of an unfinished record were cut when opening."""
-        self._fd, self._offset = fd, recovered.offset
+        self._offset = recovered.offset
         self._segments = recovered.segments
         self._segment_bytes = segment_bytes
         self._keep_segments = max(keep_segments, 1)
-        self._marker = _marker(self.journal_id)
-        self._prewriter = _Prewriter(segment_bytes)
+        self._marker = marker_of(self.journal_id)
+        self._prewriter = Prewriter(segment_bytes)
         if not _keep_spare(recovered.spares, self._next_path(), segment_bytes):
             self._prewriter.order(self._next_path())
 
@@ -195,7 +176,7 @@ class Journal:
 
     @property
     def payload_max(self) -> int:
-        return min(PAYLOAD_MAX, self._segment_bytes - HEADER_BYTES - _RECORD.size)
+        return min(PAYLOAD_MAX, self._segment_bytes - HEADER_BYTES - RECORD_OVERHEAD)
 
     def append(self, payload: bytes) -> int:
         """Make `payload` the next record, durably, and return its index.
@@ -203,13 +184,14 @@ class Journal:
         Raises JournalError when nothing was kept: too large (the journal stays usable), or any failure of the disk
         (it does not: what could be written of the record is zeroed, and every later append raises).
         """
-        if self.failed:
-            raise JournalError(f"{self.folder}: the journal failed earlier and takes no more records")
+        if self.failed or self._fd < 0:
+            why = "failed earlier and takes no more records" if self.failed else "is closed"
+            raise JournalError(f"{self.folder}: the journal {why}")
         if len(payload) > self.payload_max:
             raise JournalError(f"a payload of {len(payload)} bytes is above the limit of {self.payload_max}")
         index = self.last_index + 1
-        chain = _chain(self.last_hash, payload)
-        record = _encode(self._marker, index, chain, payload)
+        chain = next_chain(self.last_hash, payload)
+        record = encode_record(self._marker, index, chain, payload)
         if self._offset + len(record) > self._segments[-1].header.segment_bytes:
             self._roll()
         self._write(record)
@@ -252,7 +234,6 @@ class Journal:
         """Stop filling ahead and give the lock back; nothing is left to be written."""
         if self._fd < 0:
             return
-        self.failed = True
         self._prewriter.stop()
         os.close(self._fd)
         os.close(self.lock_fd)
@@ -275,15 +256,15 @@ class Journal:
             raise self._fail("cannot be synced", error) from error
 
     def _undo(self, length: int, *, sync: bool) -> None:
-        """Zero a record that was not kept. When this fails too, the next start may find it whole and replay it:
+        """Zero a record that was not kept.
 
-        it was never acted on, and after this exit outstanding places are looked up, not resent."""
-        try:
+        Should this fail too, the next start may find the record whole and replay it. That is safe: nothing was done
+        because of it, and after this exit outstanding places are looked up, never resent.
+        """
+        with suppress(OSError):
             write_at(self._fd, bytes(length), self._offset)
             if sync:
                 os.fdatasync(self._fd)
-        except OSError:
-            self.failed = True
 
     def _fail(self, what: str, error: OSError) -> JournalError:
         self.failed = True
@@ -291,13 +272,13 @@ class Journal:
 
     def _roll(self) -> None:
         """Go on in the next segment; its header is durable before its first record is written."""
-        header = _Header(self.journal_id, self.last_index + 1, self._segment_bytes, self.last_hash)
+        header = SegmentHeader(self.journal_id, self.last_index + 1, self._segment_bytes, self.last_hash)
         try:
             self.prewrite_waits += self._prewriter.finish()
             path = self._next_path()
             fd = os.open(path, os.O_RDWR)
             try:
-                write_at(fd, _encode_header(header), 0)
+                write_at(fd, encode_header(header), 0)
                 os.fdatasync(fd)
             except OSError:
                 os.close(fd)
@@ -321,16 +302,17 @@ class Journal:
 
 
 def _replay_segment(segment: _Segment, after_index: int, last_here: int, chain_hash: bytes | None) -> Iterator[Record]:
-    offset = HEADER_BYTES
-    index = segment.header.first_index - 1
-    for index, chain, payload, offset in _records(_read(segment.path), segment.header, segment.path):
-        if index > after_index:
-            yield Record(index, payload)
-        elif index == after_index and chain_hash is not None:
-            _check_chain(segment.path, index, chain, chain_hash)
-        if index == last_here:
+    data = _read(segment.path)
+    offset, expected = HEADER_BYTES, segment.header.first_index
+    for found in stored_records(data, segment.header, segment.path.name):
+        offset, expected = found.end, found.number + 1
+        if found.number > after_index:
+            yield Record(found.number, found.payload)
+        elif found.number == after_index and chain_hash is not None:
+            _check_chain(segment.path, after_index, found.chain, chain_hash)
+        if found.number == last_here:
             return
-    _corrupt(segment.path, offset, index + 1, "is invalid although it was valid when the journal was opened")
+    refuse(segment.path.name, offset, expected, "is invalid although it was valid when the journal was opened")
 
 
 def _check_chain(path: Path, index: int, chain: bytes, expected: bytes) -> None:
@@ -341,91 +323,12 @@ def _check_chain(path: Path, index: int, chain: bytes, expected: bytes) -> None:
         )
 
 
-# --- the format ---------------------------------------------------------------------------------------------------
-
-
-def _chain(before: bytes, payload: bytes) -> bytes:
-    digest = hashlib.blake2b(before, digest_size=_CHAIN_BYTES)
-    digest.update(payload)
-    return digest.digest()
-
-
-def _genesis(journal_id: str) -> bytes:
-    return _chain(b"polyexec journal", journal_id.encode("ascii"))
-
-
-def _marker(journal_id: str) -> bytes:
-    """Four bytes that stand in every record of this journal; the first is never zero, so zeros are never searched."""
-    digest = _chain(b"polyexec record", journal_id.encode("ascii"))
-    return bytes((digest[0] | 1,)) + digest[1:4]
-
-
-def _encode(marker: bytes, index: int, chain: bytes, payload: bytes) -> bytes:
-    body = _RECORD_REST.pack(_RECORD.size + len(payload), marker, index, chain) + payload
-    return _CRC.pack(zlib.crc32(body)) + body
-
-
-def _record_at(data: memoryview, offset: int, marker: bytes) -> _Found | None:
-    """The record that begins at `offset`, if there is a whole one with a right checksum."""
-    if offset + _RECORD.size > len(data):
-        return None
-    crc, length, mark, index, chain = _RECORD.unpack_from(data, offset)
-    end = offset + length
-    if mark != marker or length < _RECORD.size or end > len(data):
-        return None
-    if zlib.crc32(data[offset + _CRC.size : end]) != crc:
-        return None
-    return _Found(index, chain, bytes(data[offset + _RECORD.size : end]), end)
-
-
-def _records(data: bytes, header: _Header, path: Path) -> Iterator[_Found]:
-    """The valid records of one segment in order; stops at the first thing that is none.
-
-    A record with a right checksum but a wrong place in the chain cannot come from a torn write: JournalCorrupt.
-    """
-    view, marker = memoryview(data), _marker(header.journal_id)
-    index, chain, offset = header.first_index, header.chain_before, HEADER_BYTES
-    while found := _record_at(view, offset, marker):
-        if found.index != index:
-            _corrupt(path, offset, index, f"is missing: record {found.index} stands in its place")
-        chain = _chain(chain, found.payload)
-        if found.chain != chain:
-            _corrupt(path, offset, index, "does not continue the hash chain")
-        yield found
-        index, offset = index + 1, found.end
-
-
-def _encode_header(header: _Header) -> bytes:
-    body = _HEADER.pack(
-        _MAGIC,
-        _VERSION,
-        header.journal_id.encode("ascii"),
-        header.first_index,
-        header.segment_bytes,
-        header.chain_before,
-    ).ljust(HEADER_BYTES - _CRC.size, b"\0")
-    return _CRC.pack(zlib.crc32(body)) + body
-
-
-def _decode_header(data: bytes, path: Path) -> _Header | None:
-    """The header of a segment in use; None for an unused, unfinished or damaged one."""
-    block = data[:HEADER_BYTES]
-    if len(block) < HEADER_BYTES or _CRC.unpack_from(block)[0] != zlib.crc32(block[_CRC.size :]):
-        return None
-    magic, version, journal_id, first_index, segment_bytes, chain = _HEADER.unpack_from(block, _CRC.size)
-    if magic != _MAGIC:
-        return None
-    if version != _VERSION:
-        raise JournalError(f"{path.name}: version {version} is not one this program reads ({_VERSION})")
-    return _Header(journal_id.decode("ascii"), first_index, segment_bytes, chain)
-
-
 # --- recovery -----------------------------------------------------------------------------------------------------
 
 
 def _recover(paths: list[Path], journal_id: str, start: int) -> _Recovered:
     """Follow the chain through the kept segments; raises JournalCorrupt for damage that is not a torn tail."""
-    headers = [_decode_header(_read(path, HEADER_BYTES), path) for path in paths]
+    headers = [decode_header(_read(path, HEADER_BYTES), path.name) for path in paths]
     first = headers[0]
     if first is None:
         raise JournalCorrupt(f"{paths[0].name}: offset 0: the header of the oldest segment is invalid")
@@ -434,7 +337,7 @@ def _recover(paths: list[Path], journal_id: str, start: int) -> _Recovered:
     for position, (path, header) in enumerate(zip(paths, headers, strict=True)):
         later = paths[position + 1 :]
         if header is None:
-            _refuse_if_followed(path, 0, reached.index + 1, b"", paths[position:], journal_id)
+            _refuse_if_followed(path, reached._replace(offset=0), _read(path), later)
             break
         _check_header(path, header, journal_id, reached)
         segments.append(_Segment(path, header))
@@ -447,60 +350,45 @@ def _recover(paths: list[Path], journal_id: str, start: int) -> _Recovered:
     return reached._replace(spares=paths[len(segments) :])
 
 
-def _check_header(path: Path, header: _Header, journal_id: str, reached: _Recovered) -> None:
+def _check_header(path: Path, header: SegmentHeader, journal_id: str, reached: _Recovered) -> None:
     """A valid header proves that everything before its first record was written and synced."""
     if header.journal_id != journal_id:
         raise JournalError(f"{path.name}: belongs to journal {header.journal_id}, this one is {journal_id}")
-    if header.first_index == reached.index + 1 and header.chain_before == reached.chain:
+    if header.first_index == reached.last_index + 1 and header.chain_before == reached.chain:
         return
     before = reached.segments[-1].path if reached.segments else path
     what = f"should be followed by segment {path.name}, which begins with record {header.first_index} of another chain"
-    if header.first_index != reached.index + 1:
+    if header.first_index != reached.last_index + 1:
         what = f"is missing, although segment {path.name} begins with record {header.first_index}"
-    _corrupt(before, reached.offset, reached.index + 1, what)
+    refuse(before.name, reached.offset, reached.last_index + 1, what)
 
 
 def _follow(segments: list[_Segment], before: _Recovered, later: list[Path]) -> _Recovered:
     """Verify the last of `segments`. After its records come zeros up to the full size, or else a torn tail."""
     path, header = segments[-1]
     data = _read(path)
-    index, chain, offset = before.index, before.chain, HEADER_BYTES
-    for index, chain, _, offset in _records(data, header, path):
-        pass
+    index, chain, offset = before.last_index, before.chain, HEADER_BYTES
+    for found in stored_records(data, header, path.name):
+        index, chain, _, offset = found
     dirty_end = offset + len(data[offset:].rstrip(b"\0"))
+    reached = _Recovered(segments, index, chain, offset, dirty_end, [])
     if dirty_end > offset or len(data) != header.segment_bytes:
-        _refuse_if_followed(path, offset, index + 1, data, later, header.journal_id)
-    return _Recovered(segments, index, chain, offset, dirty_end, [])
+        _refuse_if_followed(path, reached, data, later)
+    return reached
 
 
-def _refuse_if_followed(path: Path, offset: int, index: int, data: bytes, later: list[Path], journal_id: str) -> None:
-    """Damage at `offset` of `path` is a torn tail only if nothing valid comes after it, here or in later files."""
-    found = _valid_record_after(data, offset, index, journal_id)
+def _refuse_if_followed(path: Path, reached: _Recovered, data: bytes, later: list[Path]) -> None:
+    """What is wrong at `reached.offset` of `path` is a torn tail only if nothing valid comes after it."""
+    number, journal_id = reached.last_index + 1, reached.segments[-1].header.journal_id
+    what = "is invalid" if reached.offset else "is behind an invalid segment header"
+    found = record_behind(data, reached.offset, number, journal_id)
     if found:
-        _corrupt(path, offset, index, f"is invalid, but a valid record {found.index} follows in the same file")
+        refuse(path.name, reached.offset, number, f"{what}, but a valid record {found.number} follows in this file")
     for other in later:
         contents = _read(other)
-        if other != path and _decode_header(contents, other) is not None:
-            _corrupt(path, offset, index, f"is invalid, but segment {other.name} follows")
-        found = _valid_record_after(contents, 0, index, journal_id)
-        if found:
-            _corrupt(path, offset, index, f"is invalid, but a valid record {found.index} follows in {other.name}")
-
-
-def _valid_record_after(data: bytes, offset: int, index: int, journal_id: str) -> _Found | None:
-    """The first whole record of this journal from `offset` on whose index is not below `index`.
-
-    Searches for the marker, so zeros cost nothing and the work is bounded by the file: a false hit needs the
-    journal's random marker, a plausible length and a matching checksum.
-    """
-    marker, view = _marker(journal_id), memoryview(data)
-    at = data.find(marker, offset + _MARKER_OFFSET)
-    while at >= 0:
-        found = _record_at(view, at - _MARKER_OFFSET, marker)
-        if found and found.index >= index:
-            return found
-        at = data.find(marker, at + 1)
-    return None
+        found = record_behind(contents, 0, number, journal_id)
+        if found or decode_header(contents, other.name) is not None:
+            refuse(path.name, reached.offset, number, f"{what}, but segment {other.name} follows with valid contents")
 
 
 def _clear_tail(fd: int, recovered: _Recovered) -> None:
@@ -509,18 +397,12 @@ def _clear_tail(fd: int, recovered: _Recovered) -> None:
     full = recovered.segments[-1].header.segment_bytes
     if recovered.dirty_end == recovered.offset and size == full:
         return
-    _write_zeros(fd, recovered.offset, recovered.dirty_end)
+    write_zeros(fd, recovered.offset, recovered.dirty_end)
     if size < full:
-        _write_zeros(fd, size, full)
+        write_zeros(fd, size, full)
     elif size > full:
         os.ftruncate(fd, full)
     os.fsync(fd)
-
-
-def _write_zeros(fd: int, start: int, end: int) -> None:
-    zeros = memoryview(bytes(_SLICE_BYTES))
-    for offset in range(start, end, _SLICE_BYTES):
-        write_at(fd, zeros[: end - offset], offset)
 
 
 def _keep_spare(spares: list[Path], wanted: Path, segment_bytes: int) -> bool:
@@ -544,12 +426,11 @@ def _segment_paths(folder: Path) -> list[Path]:
 
 
 def _read(path: Path, limit: int = -1) -> bytes:
-    with path.open("rb") as file:
-        return file.read(limit)
-
-
-def _corrupt(path: Path, offset: int, index: int, what: str) -> NoReturn:
-    raise JournalCorrupt(f"{path.name}: offset {offset}: record {index} {what}")
+    try:
+        with path.open("rb") as file:
+            return file.read(limit)
+    except OSError as error:
+        raise _failure(path, "cannot be read", error) from error
 
 
 def _failure(path: Path, what: str, error: OSError) -> JournalError:
@@ -562,7 +443,7 @@ def _failure(path: Path, what: str, error: OSError) -> JournalError:
 def _lock(folder: Path, create: bool) -> int:
     """Lock the folder itself; the kernel lets go when the last copy of the descriptor is closed, however we die."""
     if create and not folder.is_dir():
-        folder.mkdir(mode=0o700, parents=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         sync_folder(folder.parent)
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -592,15 +473,15 @@ def _identify(folder: Path, segment_bytes: int, create: bool) -> _Starts:
     if not create:
         raise JournalError(f"{folder}: there is no journal")
     journal_id = secrets.token_hex(8)
-    header = _Header(journal_id, 1, segment_bytes, _genesis(journal_id))
-    _fill(folder / "0000000001.seg", segment_bytes, _encode_header(header))
+    header = SegmentHeader(journal_id, 1, segment_bytes, first_chain(journal_id))
+    fill_segment(folder / "0000000001.seg", segment_bytes, encode_header(header))
     return _Starts(journal_id, 0)
 
 
 def _identify_unstarted(paths: list[Path]) -> _Starts:
     """A process that died while making the journal leaves one empty segment; anything more means a lost file."""
     data = _read(paths[0])
-    header = _decode_header(data, paths[0])
+    header = decode_header(data, paths[0].name)
     if header is None or len(paths) > 1 or header.first_index != 1 or data[HEADER_BYTES:].strip(b"\0"):
         raise JournalError(f"{paths[0].parent}: the file {_STARTS!r} is missing, the number of starts is unknown")
     return _Starts(header.journal_id, 0)
@@ -631,85 +512,3 @@ def _read_starts(folder: Path) -> _Starts | None:
 def _write_starts(folder: Path, starts: _Starts) -> None:
     text = f"polyexec-journal-starts 1 {starts.journal_id} {starts.count}".encode("ascii")
     replace_file(folder / _STARTS, (text, b" %08x\n" % zlib.crc32(text)))
-
-
-# --- filling ahead ------------------------------------------------------------------------------------------------
-
-
-def _fill(path: Path, segment_bytes: int, first_block: bytes, pause: Callable[[], bool] = bool) -> None:
-    """Make a full-size segment appear at `path`, durably. `pause` is called between slices; True gives up.
-
-    Each slice is synced by itself, so the appends of the running segment never queue behind megabytes.
-    """
-    temporary = path.with_name(f"{path.name}.tmp")
-    try:
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        try:
-            for start in range(0, segment_bytes, _SLICE_BYTES):
-                _write_zeros(fd, start, min(start + _SLICE_BYTES, segment_bytes))
-                os.fdatasync(fd)
-                if pause():
-                    break
-            else:
-                write_at(fd, first_block, 0)
-                os.fsync(fd)
-                temporary.rename(path)
-                sync_folder(path.parent)
-        finally:
-            os.close(fd)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-class _Prewriter:
-    """Fills the next segment in a thread that lives only as long as that takes."""
-
-    def __init__(self, segment_bytes: int) -> None:
-        self.error: OSError | None = None
-        self._segment_bytes = segment_bytes
-        self._path: Path | None = None
-        self._thread: threading.Thread | None = None
-        self._hurry = threading.Event()
-        self._stopped = False
-
-    def order(self, path: Path) -> None:
-        self._path = path
-        self._hurry.clear()
-        self._thread = threading.Thread(target=self._run, args=(path,), name="journal-prewrite", daemon=True)
-        self._thread.start()
-
-    def finish(self) -> bool:
-        """Return when the ordered segment is there; True when that had to be waited for.
-
-        What failed while there was time (a full disk) is tried once more from the beginning, then raised.
-        """
-        if self._thread is None or self._path is None:
-            return False
-        waited = self._thread.is_alive()
-        self._hurry.set()
-        self._thread.join()
-        if self.error is not None:
-            waited = True
-            self._run(self._path)
-        if self.error is not None:
-            raise self.error
-        return waited
-
-    def stop(self) -> None:
-        self._stopped = True
-        self._hurry.set()
-        if self._thread is not None:
-            self._thread.join()
-
-    def _run(self, path: Path) -> None:
-        try:
-            _fill(path, self._segment_bytes, bytes(HEADER_BYTES), self._pause)
-            self.error = None
-        except OSError as error:
-            self.error = error
-
-    def _pause(self) -> bool:
-        """Give the disk to the appends for a moment, unless one is waiting for us."""
-        self._hurry.wait(_SLICE_PAUSE_S)
-        return self._stopped
