@@ -59,7 +59,7 @@ class Record(NamedTuple):
 
 class _Starts(NamedTuple):
     journal_id: str
-    count: int
+    openings: int
 
 
 class _Segment(NamedTuple):
@@ -119,7 +119,7 @@ class Journal:
                 fd = os.open(recovered.segments[-1].path, os.O_RDWR)
                 undo.callback(os.close, fd)
                 _clear_tail(fd, recovered)
-                starts = _Starts(starts.journal_id, starts.count + 1)
+                starts = _Starts(starts.journal_id, starts.openings + 1)
                 _write_starts(folder, starts)
                 fds = (lock_fd, fd)
                 journal = cls(folder, fds, starts, recovered, segment_bytes=segment_bytes, keep_segments=keep_segments)
@@ -468,7 +468,7 @@ def _identify(folder: Path, segment_bytes: int, create: bool) -> _Starts:
         return starts or _identify_unstarted(paths)
     if starts:
         raise JournalError(
-            f"{folder}: journal {starts.journal_id} was started {starts.count} times, its segments are gone"
+            f"{folder}: journal {starts.journal_id} was started {starts.openings} times, its segments are gone"
         )
     if not create:
         raise JournalError(f"{folder}: there is no journal")
@@ -510,5 +510,5 @@ def _read_starts(folder: Path) -> _Starts | None:
 
 
 def _write_starts(folder: Path, starts: _Starts) -> None:
-    text = f"polyexec-journal-starts 1 {starts.journal_id} {starts.count}".encode("ascii")
+    text = f"polyexec-journal-starts 1 {starts.journal_id} {starts.openings}".encode("ascii")
     replace_file(folder / _STARTS, (text, b" %08x\n" % zlib.crc32(text)))
