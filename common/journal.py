@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 from common.durable import replace_file, sync_folder, write_at
 from common.errors import AlreadyRunning, JournalCorrupt, JournalError
-from common.prewrite import Prewriter, fill_segment, write_zeros
+from common.prewrite import Prewriter, Remover, fill_segment, write_zeros
 from common.segment import (
     HEADER_BYTES,
     RECORD_OVERHEAD,
@@ -40,6 +40,7 @@ from common.segment import (
     record_behind,
     refuse,
     stored_records,
+    written_end,
 )
 
 PAYLOAD_MAX = 16 << 20
@@ -154,7 +155,8 @@ class Journal:
         self._segment_bytes = segment_bytes
         self._keep_segments = max(keep_segments, 1)
         self._marker = marker_of(self.journal_id)
-        self._prewriter = Prewriter(segment_bytes)
+        self._prewriter = Prewriter(segment_bytes, self._half_full)
+        self._remover = Remover()
         if not _keep_spare(recovered.spares, self._next_path(), segment_bytes):
             self._prewriter.order(self._next_path())
 
@@ -169,9 +171,12 @@ class Journal:
         return len(self._segments)
 
     @property
-    def prewrite_error(self) -> str:
-        """Why the next segment could not be filled ahead (a full disk, most likely); empty while all is well."""
-        error = self._prewriter.error
+    def helper_error(self) -> str:
+        """Why a helper thread could not fill the next segment (a full disk, most likely) or remove an old one.
+
+        Empty while all is well. Appends go on until the running segment is full, so this is the early warning.
+        """
+        error = self._prewriter.error or self._remover.error
         return str(error) if error else ""
 
     @property
@@ -215,29 +220,28 @@ class Journal:
     def prune(self, upto_index: int) -> int:
         """Remove the oldest segments whose records are all <= `upto_index`; the newest `keep_segments` stay.
 
-        A removal undone by a power cut only brings older valid records back, so nothing is synced.
+        The files go in a helper thread (tens of milliseconds each). A removal that a crash prevents or undoes only
+        leaves older valid records behind, so nothing is synced.
         """
-        removed = 0
-        while len(self._segments) > self._keep_segments:
-            oldest, second = self._segments[0], self._segments[1]
-            if second.header.first_index - 1 > upto_index:
-                break
-            try:
-                oldest.path.unlink()
-            except OSError as error:
-                raise _failure(oldest.path, "cannot be removed", error) from error
-            del self._segments[0]
-            removed += 1
-        return removed
+        doomed: list[Path] = []
+        while len(self._segments) > self._keep_segments and self._segments[1].header.first_index - 1 <= upto_index:
+            doomed.append(self._segments.pop(0).path)
+        if doomed:
+            self._remover.remove(doomed)
+        return len(doomed)
 
     def close(self) -> None:
         """Stop filling ahead and give the lock back; nothing is left to be written."""
         if self._fd < 0:
             return
         self._prewriter.stop()
+        self._remover.finish()
         os.close(self._fd)
         os.close(self.lock_fd)
         self._fd = self.lock_fd = -1
+
+    def _half_full(self) -> bool:
+        return self._offset > self._segment_bytes // 2
 
     def _next_path(self) -> Path:
         number = int(self._segments[-1].path.stem) + 1
@@ -337,7 +341,9 @@ def _recover(paths: list[Path], journal_id: str, start: int) -> _Recovered:
     for position, (path, header) in enumerate(zip(paths, headers, strict=True)):
         later = paths[position + 1 :]
         if header is None:
-            _refuse_if_followed(path, reached._replace(offset=0), _read(path), later)
+            data = _read(path)
+            if later or written_end(data, 0):
+                _refuse_if_followed(path, reached._replace(offset=0), data, later)
             break
         _check_header(path, header, journal_id, reached)
         segments.append(_Segment(path, header))
@@ -370,7 +376,7 @@ def _follow(segments: list[_Segment], before: _Recovered, later: list[Path]) -> 
     index, chain, offset = before.last_index, before.chain, HEADER_BYTES
     for found in stored_records(data, header, path.name):
         index, chain, _, offset = found
-    dirty_end = offset + len(data[offset:].rstrip(b"\0"))
+    dirty_end = written_end(data, offset)
     reached = _Recovered(segments, index, chain, offset, dirty_end, [])
     if dirty_end > offset or len(data) != header.segment_bytes:
         _refuse_if_followed(path, reached, data, later)
@@ -409,7 +415,7 @@ def _keep_spare(spares: list[Path], wanted: Path, segment_bytes: int) -> bool:
     """Whether the next segment is already filled; any other file after the last segment is removed."""
     kept = False
     for path in spares:
-        if path == wanted and path.stat().st_size == segment_bytes and not _read(path).strip(b"\0"):
+        if path == wanted and path.stat().st_size == segment_bytes and not written_end(_read(path), 0):
             kept = True
         else:
             path.unlink()
@@ -482,7 +488,7 @@ def _identify_unstarted(paths: list[Path]) -> _Starts:
     """A process that died while making the journal leaves one empty segment; anything more means a lost file."""
     data = _read(paths[0])
     header = decode_header(data, paths[0].name)
-    if header is None or len(paths) > 1 or header.first_index != 1 or data[HEADER_BYTES:].strip(b"\0"):
+    if header is None or len(paths) > 1 or header.first_index != 1 or written_end(data, HEADER_BYTES) > HEADER_BYTES:
         raise JournalError(f"{paths[0].parent}: the file {_STARTS!r} is missing, the number of starts is unknown")
     return _Starts(header.journal_id, 0)
 

@@ -1,7 +1,7 @@
-"""Filling journal segments with zeros ahead of their use, slowly enough that appends do not notice.
+"""Making journal segments ahead of use and removing old ones, in helper threads that appends do not notice.
 
-In: the path of the next segment. Out: a file of full size there, durable, or the OSError that prevented it.
-Never touches a segment in use.
+In: the path of the next segment; paths of segments nobody needs. Out: a durable file of full size there; no files
+there; or the OSError that prevented it. Never touches a segment in use.
 """
 
 from __future__ import annotations
@@ -51,10 +51,11 @@ def fill_segment(path: Path, segment_bytes: int, first_block: bytes, pause: Call
 class Prewriter:
     """Fills the next segment in a thread that lives only as long as that takes."""
 
-    def __init__(self, segment_bytes: int) -> None:
+    def __init__(self, segment_bytes: int, urgent: Callable[[], bool]) -> None:
         self.error: OSError | None = None
         """Why the ordered segment could not be filled so far."""
         self._segment_bytes = segment_bytes
+        self._urgent = urgent
         self._path: Path | None = None
         self._thread: threading.Thread | None = None
         self._hurry = threading.Event()
@@ -99,6 +100,40 @@ class Prewriter:
             self.error = error
 
     def _pause(self) -> bool:
-        """Leave the disk to the appends for a moment, unless one is waiting for us."""
-        self._hurry.wait(_PAUSE_S)
+        """Leave the disk to the appends for a moment, unless the running segment is nearly used up."""
+        if not self._urgent():
+            self._hurry.wait(_PAUSE_S)
         return self._stopped
+
+
+class Remover:
+    """Removes segments in the order given, so that a crash never leaves a hole between those that stay."""
+
+    def __init__(self) -> None:
+        self.error: OSError | None = None
+        """Why the oldest doomed segment could not be removed; tried again with the next batch."""
+        self._doomed: list[Path] = []
+        self._thread: threading.Thread | None = None
+
+    def remove(self, paths: list[Path]) -> None:
+        """Begin to remove `paths` after what was given before; returns at once."""
+        self._doomed += paths
+        before = self._thread
+        self._thread = threading.Thread(target=self._run, args=(before,), name="journal-remove", daemon=True)
+        self._thread.start()
+
+    def finish(self) -> None:
+        """Return when everything given was tried."""
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self, before: threading.Thread | None) -> None:
+        if before is not None:
+            before.join()
+        self.error = None
+        try:
+            while self._doomed:
+                self._doomed[0].unlink(missing_ok=True)
+                del self._doomed[0]
+        except OSError as error:
+            self.error = error

@@ -32,6 +32,7 @@ _RECORD = struct.Struct("<II4sQ16s")
 _COVERED = struct.Struct("<I4sQ16s")  # what the checksum covers, before the payload
 _MARKER_OFFSET = 8
 _CHAIN_BYTES = 16
+_ZEROS = bytes(256 << 10)
 
 RECORD_OVERHEAD = _RECORD.size
 
@@ -125,6 +126,15 @@ def record_behind(data: bytes, offset: int, index: int, journal_id: str) -> Stor
             return found
         at = data.find(marker, at + 1)
     return None
+
+
+def written_end(data: bytes, offset: int) -> int:
+    """Behind the last byte from `offset` on that is not zero; `offset` when there is none."""
+    for start in reversed(range(offset, len(data), len(_ZEROS))):
+        piece = data[start : start + len(_ZEROS)]
+        if piece != _ZEROS[: len(piece)]:
+            return start + len(piece.rstrip(b"\0"))
+    return offset
 
 
 def refuse(name: str, offset: int, index: int, what: str) -> NoReturn:
