@@ -98,6 +98,10 @@ class Core(Protocol):
         """Effects to perform again after a restart: sends whose result is not known. Changes nothing."""
         ...
 
+    def missing(self) -> str:
+        """What the core still waits for before it can serve, in words; "" when it is ready."""
+        ...
+
     def counters(self) -> dict[str, int]:
         """Gauges and counters for the heartbeat."""
         ...

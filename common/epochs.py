@@ -6,11 +6,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import msgspec
 
+from common.durable import replace_file
 from common.errors import ConfigError
 from common.frames import Epoch
 
@@ -25,7 +25,7 @@ def next_epoch(data_dir: Path, name: str, now_s: int) -> Epoch:
     except ValueError:
         raise ConfigError(str(path), "is not a number: remove it while the group is stopped") from None
     n = max(stored + 1, now_s)
-    write_atomically(path, str(n).encode())
+    replace_file(path, [str(n).encode()])
     return Epoch("", n)
 
 
@@ -41,19 +41,5 @@ def load_peers(data_dir: Path, name: str) -> dict[str, Epoch]:
 
 
 def store_peers(data_dir: Path, name: str, peers: dict[str, Epoch]) -> None:
-    write_atomically(data_dir / f"{name}.peers", msgspec.json.encode(peers))
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a small file so that a crash leaves the old or the new content, and the new one is durable."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    """Durable when it returns."""
+    replace_file(data_dir / f"{name}.peers", [msgspec.json.encode(peers)])

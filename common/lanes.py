@@ -162,6 +162,8 @@ class Verdict(NamedTuple):
     deliveries: list[Delivery]
     answer: Nack | FencedOff | None = None
     dropped: int = 0
+    foreign: bool = False
+    """The sender speaks from another journal than the one known: an operator must adopt it first."""
 
 
 class _Stream(msgspec.Struct):
@@ -189,6 +191,8 @@ class LaneReceiver:
             if self.facts:
                 return Verdict(_all(frame))
             return Verdict([], FencedOff(self.name, self.receiver, stream.epoch), len(frame.bodies))
+        if stream is not None and stream.epoch.origin != frame.epoch.origin and not self.facts:
+            return Verdict([], None, len(frame.bodies), foreign=True)
         if frame.to != self.epoch:
             return Verdict(_all(frame) if self.facts else [], None, 0 if self.facts else len(frame.bodies))
         if stream is None or stream.epoch != frame.epoch:

@@ -42,7 +42,11 @@ SNAPSHOT_COALESCE_NS = 50_000_000
 
 
 class Item(NamedTuple):
-    """Something to handle. `kind`: lane, ask, event, snapshot, gap, answer, reset (a lane's receiver restarted)."""
+    """Something to handle.
+
+    `kind`: lane, ask, event, snapshot, gap, answer, reset (a lane's receiver restarted), foreign (a lane's sender
+    speaks from an unknown journal).
+    """
 
     kind: str
     origin: Origin
@@ -229,6 +233,20 @@ class Peer:
             due = min(due, self._snapshot_due_ns)
         return due
 
+    def sender_epochs(self) -> dict[str, Epoch]:
+        """The newest epoch of every peer that sent us requests: what an edge persists."""
+        return {
+            sender: epoch
+            for receiver in self._lane_receivers.values()
+            if not receiver.facts
+            for sender, epoch in receiver.epochs().items()
+        }
+
+    def restore_sender_epochs(self, epochs: dict[str, Epoch]) -> None:
+        for receiver in self._lane_receivers.values():
+            if not receiver.facts:
+                receiver.restore(epochs)
+
     # --- receiving ---
 
     def _take(self, frame: Frame, message: Received, items: list[Item], now_ns: int) -> None:
@@ -262,7 +280,9 @@ class Peer:
             return
         verdict = receiver.accept(frame)
         self.counters["lane_dropped"] += verdict.dropped
-        if verdict.answer is not None:
+        if verdict.foreign:
+            items.append(Item("foreign", Origin(frame.sender, frame.lane), _EMPTY))
+        elif verdict.answer is not None:
             self._say(frame.sender, verdict.answer)
         elif not verdict.deliveries:
             self._to_ack.add((frame.lane, frame.sender))

@@ -10,6 +10,7 @@ import os
 import stat
 from pathlib import Path
 
+from common.durable import replace_file
 from common.errors import ConfigError
 
 
@@ -22,9 +23,7 @@ def read_secret(path: Path, *, field: str) -> bytes:
         info = path.stat()
         content = path.read_bytes().strip()
     except OSError as error:
-        raise ConfigError(
-            str(path), f"the {field} cannot be read ({error.strerror}): create it with mode 0600"
-        ) from None
+        raise ConfigError(str(path), f"the {field} is unreadable ({error.strerror}): create it, mode 0600") from None
     if info.st_uid != os.geteuid():
         raise ConfigError(str(path), f"the {field} belongs to another user: chown it to the user that runs polyexec")
     if stat.S_IMODE(info.st_mode) & 0o077:
@@ -37,14 +36,4 @@ def read_secret(path: Path, *, field: str) -> bytes:
 def write_secret(path: Path, content: bytes) -> None:
     """Create or replace a secret file, never readable by others at any moment."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.unlink(missing_ok=True)
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(fd, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    replace_file(path, [content])

@@ -1,0 +1,354 @@
+"""The shell of an edge: the bus inside an asyncio loop, without blocking and without zmq.asyncio.
+
+ZeroMQ's descriptors are watched and drained (measured 13 times the throughput of zmq.asyncio); everything a callback
+produces leaves in one flush per loop iteration. A callback that raises is a bug and ends the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import time
+import uuid
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Protocol
+
+import msgspec
+import structlog
+
+from common.bus import ZmqBus
+from common.effects import Origin
+from common.epochs import load_peers, next_epoch, store_peers
+from common.errors import Refusal
+from common.frames import Epoch
+from common.messages import Message, Refused, decode
+from common.peer import Item, Peer
+from common.reasons import Reason
+from common.settings import Settings
+from common.telemetry import STOPPING, TOPIC, Vitals
+
+ROUNDS_MAX = 16
+"""Batches drained before other callbacks of the loop get their turn."""
+
+
+class StreamSink(Protocol):
+    """Who reads a stream."""
+
+    def on_snapshot(self, bodies: list[Message]) -> None:
+        """Replaces everything known of this topic."""
+        ...
+
+    def on_event(self, body: Message) -> None: ...
+
+    def on_gap(self) -> None:
+        """From here until the next snapshot what we hold is not continuous."""
+        ...
+
+
+AskHandler = Callable[[Message, str], Awaitable[list[Message]] | list[Message]]
+LaneHandler = Callable[[Message, Origin, bool], None]
+
+
+class Edge:
+    """One process's face to the bus; made by `run_edge` (service.py)."""
+
+    def __init__(self, name: str, settings: Settings, log: structlog.typing.FilteringBoundLogger) -> None:
+        self.name = name
+        self.settings = settings
+        self.log = log
+        data_dir = settings.paths.data_dir
+        self.epoch: Epoch = next_epoch(data_dir, name, int(time.time()))
+        self._bus = ZmqBus(name, settings.paths.run_dir)
+        self._peer = Peer(self._bus, name, self.epoch)
+        self._known_peers = load_peers(data_dir, name)
+        self._peer.restore_sender_epochs(self._known_peers)
+        self._vitals = Vitals(name, os.getpid(), time.time_ns())
+        self._loop = asyncio.get_running_loop()
+        self._failed: asyncio.Future[None] = self._loop.create_future()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._waiting: dict[str, asyncio.Future[Message]] = {}
+        self._sinks: dict[tuple[str, str], StreamSink] = {}
+        self._lane_handlers: dict[str, LaneHandler] = {}
+        self._reset_handlers: dict[str, Callable[[], None]] = {}
+        self._ask_handler: AskHandler | None = None
+        self._snapshot_handler: Callable[[str], list[Message]] = _no_snapshot
+        self._timer: asyncio.TimerHandle | None = None
+        self._pumping = False
+        self._scheduled = False
+        for fd in self._bus.fds(self._watch):
+            self._watch(fd)
+        self._schedule()
+
+    @property
+    def counters(self) -> Counter[str]:
+        """Shown in every heartbeat."""
+        return self._vitals.counters
+
+    # --- what a process says ---
+
+    def set_state(self, state: str, detail: str = "") -> None:
+        """STARTING, READY or STOPPING, and in words what is missing."""
+        if self._vitals.set_state(state, detail):
+            self.log.info("state", state=state, detail=detail)
+            self._schedule()
+
+    def publish(self, topic: str, body: Message) -> None:
+        self._peer.publish(topic, body)
+        self._schedule()
+
+    def send(self, lane: str, key: str, body: Message) -> bool:
+        """Put a message on a lane of ours; False when it is full (the policy stands in the topology)."""
+        taken = self._peer.send(lane, key, body)
+        self._schedule()
+        return taken
+
+    def settle(self, lane: str, key: str) -> None:
+        self._peer.settle(lane, key)
+
+    def lane_length(self, lane: str) -> int:
+        return self._peer.lane_length(lane)
+
+    async def request(self, owner: str, body: Message, *, timeout_s: float = 5.0, cancel: bool = False) -> Message:
+        """Ask `owner` and wait for the answer; asked again under the same id until then.
+
+        Raises TimeoutError. A Refused is an answer like any other and is returned.
+        """
+        request_id = request_id_of(body)
+        future = self._waiting.get(request_id)
+        if future is None:
+            future = self._waiting[request_id] = self._loop.create_future()
+            self._peer.request(owner, request_id, body, cancel=cancel)
+            self._schedule()
+        try:
+            return await asyncio.wait_for(asyncio.shield(future), timeout_s)
+        except TimeoutError:
+            raise TimeoutError(f"{owner} did not answer {type(body).__name__} within {timeout_s:g} s") from None
+        finally:
+            if not future.done():
+                future.cancel()
+            self._waiting.pop(request_id, None)
+            self._peer.forget(request_id)
+
+    # --- what a process serves ---
+
+    def serve_asks(self, handler: AskHandler) -> None:
+        self._ask_handler = handler
+
+    def serve_snapshots(self, handler: Callable[[str], list[Message]]) -> None:
+        self._snapshot_handler = handler
+
+    def serve_lane(self, lane: str, handler: LaneHandler) -> None:
+        self._lane_handlers[lane] = handler
+
+    def on_lane_reset(self, lane: str, handler: Callable[[], None]) -> None:
+        """The receiver of a lane of ours has a new epoch: it restarted (or was heard for the first time)."""
+        self._reset_handlers[lane] = handler
+
+    def subscribe(self, owner: str, topic: str, sink: StreamSink) -> None:
+        self._sinks[owner, topic] = sink
+        self._peer.follow(owner, topic)
+        self._schedule()
+
+    def unsubscribe(self, owner: str, topic: str) -> None:
+        self._sinks.pop((owner, topic), None)
+        self._peer.unfollow(owner, topic)
+
+    # --- tasks and the end ---
+
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """Run a task for the life of the process; if it raises, the process ends with that error."""
+        task = self._loop.create_task(work, name=f"{self.name}.{name}")
+        self._tasks.add(task)
+        task.add_done_callback(self._task_done)
+        return task
+
+    def _task_done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.fail(error)
+
+    def fail(self, error: BaseException) -> None:
+        """End the process with this error."""
+        if not self._failed.done():
+            self._failed.set_exception(error)
+
+    async def failed(self) -> None:
+        """Wait for ever, or raise what ended the process."""
+        await self._failed
+
+    async def close(self) -> None:
+        """Stop the tasks, say goodbye, close the bus."""
+        self._vitals.set_state(STOPPING)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._announce()
+        self._peer.flush(time.monotonic_ns())
+        if self._timer is not None:
+            self._timer.cancel()
+        self._bus.close()
+
+    # --- the pump ---
+
+    def _watch(self, fd: int) -> None:
+        self._loop.add_reader(fd, self._pump)
+
+    def _schedule(self) -> None:
+        """Flush once, after the callbacks of this iteration."""
+        if not (self._pumping or self._scheduled):
+            self._scheduled = True
+            self._loop.call_soon(self._pump)
+
+    def _pump(self) -> None:
+        if self._failed.done():
+            return
+        self._pumping = True
+        self._scheduled = False
+        try:
+            for _ in range(ROUNDS_MAX):
+                items = self._peer.receive(time.monotonic_ns())
+                for item in items:
+                    self._dispatch(item)
+                self._remember_peers()
+                self._announce()
+                self._peer.flush(time.monotonic_ns())
+                if not items and not self._bus.poll(0):
+                    break
+            else:
+                self._loop.call_soon(self._pump)
+        except Exception as error:
+            self.fail(error)
+            return
+        finally:
+            self._pumping = False
+        self._arm()
+
+    def _arm(self) -> None:
+        now = time.monotonic_ns()
+        due = min(self._peer.next_due_ns(now), self._vitals.next_due_ns())
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(max(0.001, (due - now) / 1e9), self._pump)
+
+    def _announce(self) -> None:
+        now = time.monotonic_ns()
+        for topic in self._peer.snapshots_wanted(now):
+            bodies = [self._beat()] if topic == TOPIC else self._snapshot_handler(topic)
+            self._peer.publish_snapshot(topic, bodies, now)
+        if self._vitals.due(now):
+            self._peer.publish(TOPIC, self._beat())
+
+    def _beat(self) -> Message:
+        return self._vitals.beat(time.time_ns(), dict(self._peer.counters))
+
+    def _remember_peers(self) -> None:
+        epochs = self._peer.sender_epochs()
+        if epochs != self._known_peers:
+            self._known_peers = epochs
+            store_peers(self.settings.paths.data_dir, self.name, epochs)
+
+    def _dispatch(self, item: Item) -> None:
+        match item.kind:
+            case "lane":
+                self._take_lane(item)
+            case "answer":
+                self._take_answer(item)
+            case "ask":
+                self._take_ask(item)
+            case "reset":
+                self._reset_handlers.get(item.origin.lane, _nothing)()
+            case "foreign":
+                self._refuse_foreign(item)
+            case _:
+                self._take_stream(item)
+
+    def _decode(self, body: msgspec.Raw) -> Message | None:
+        try:
+            return decode(body)
+        except msgspec.DecodeError:
+            self.counters["bodies_undecodable"] += 1
+            return None
+
+    def _take_lane(self, item: Item) -> None:
+        message = self._decode(item.body)
+        if message is not None:
+            self._lane_handlers[item.origin.lane](message, item.origin, item.repeat)
+        self._peer.handled(item.origin)
+
+    def _take_answer(self, item: Item) -> None:
+        message = self._decode(item.body)
+        future = self._waiting.get(request_id_of(message)) if message is not None else None
+        if future is None or message is None or future.done():
+            self.counters["answers_nobody_waits_for"] += 1
+            return
+        future.set_result(message)
+
+    def _take_stream(self, item: Item) -> None:
+        sink = self._sinks.get((item.origin.sender, item.origin.lane))
+        if sink is None:
+            return
+        if item.kind == "gap":
+            sink.on_gap()
+        elif item.kind == "snapshot":
+            sink.on_snapshot([message for body in item.bodies if (message := self._decode(body)) is not None])
+        elif (event := self._decode(item.body)) is not None:
+            sink.on_event(event)
+
+    def _take_ask(self, item: Item) -> None:
+        message = self._decode(item.body)
+        if message is None or self._ask_handler is None:
+            text = f"{self.name} does not understand this request"
+            self._peer.reply(item.origin.sender, Refused("", Reason.UNKNOWN_MESSAGE, text))
+            return
+        try:
+            answers = self._ask_handler(message, item.origin.sender)
+        except Refusal as refusal:
+            self._reply(item.origin.sender, [_refused(message, refusal)])
+            return
+        if inspect.isawaitable(answers):
+            self.spawn(self._answer_later(message, item.origin.sender, answers), type(message).__name__)
+        else:
+            self._reply(item.origin.sender, answers)
+
+    async def _answer_later(self, message: Message, sender: str, answers: Awaitable[list[Message]]) -> None:
+        try:
+            self._reply(sender, await answers)
+        except Refusal as refusal:
+            self._reply(sender, [_refused(message, refusal)])
+
+    def _reply(self, to: str, answers: list[Message]) -> None:
+        for answer in answers:
+            self._peer.reply(to, answer)
+        self._schedule()
+
+    def _refuse_foreign(self, item: Item) -> None:
+        self.counters["frames_of_a_foreign_journal"] += 1
+        fix = (
+            f"remove {self.settings.paths.data_dir / self.name}.peers and restart {self.name} to adopt the new journal"
+        )
+        self.set_state(self._vitals.state, f"{item.origin.sender} speaks from another journal: {fix}")
+
+
+def request_id_of(body: Message) -> str:
+    """The id a request and its answer share: `command_id` or `request_id`."""
+    request_id = getattr(body, "command_id", None) or getattr(body, "request_id", None)
+    return request_id if isinstance(request_id, str) else ""
+
+
+def new_request_id() -> str:
+    return uuid.uuid4().hex
+
+
+def _refused(message: Message, refusal: Refusal) -> Refused:
+    return Refused(request_id_of(message), refusal.code, refusal.message, refusal.field)
+
+
+def _no_snapshot(topic: str) -> list[Message]:
+    del topic
+    return []
+
+
+def _nothing() -> None:
+    pass

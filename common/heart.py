@@ -1,0 +1,336 @@
+"""The shell of a heart: bus, journal, checkpoints and clocks around a pure core; one synchronous loop.
+
+One step: read the clocks once, drain a bounded batch, handle each input, append one journal record, one sync, perform
+the effects in order. Nothing leaves before what caused it is durable. Start is always the same: load the checkpoint,
+replay the journal, resend what is outstanding (crash-only). It knows no business word.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+import traceback
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from common.bus import Bus, ZmqBus
+from common.checkpoint import fork_checkpoint, load_checkpoint, reap, write_checkpoint
+from common.effects import Core, Effect, Log, Now, Origin, Publish, Reply, Send, Settle
+from common.frames import Epoch
+from common.journal import Journal, journal_id_of
+from common.messages import Configured, Message, Refused, TimerFired, decode
+from common.peer import Item, Peer
+from common.process import StopSignal, freeze_collector
+from common.reasons import Reason
+from common.settings import Settings
+from common.step import Step, decode_step, replay
+from common.telemetry import READY, STARTING, STOPPING, TOPIC, Vitals
+
+IDLE_MS = 100
+"""The loop wakes at least this often: heartbeats, hellos, reaping."""
+
+
+class Clock:
+    """Both clocks of a heart. `mono_ns` continues where the journal ended, over restarts and reboots."""
+
+    def __init__(self, last: Now) -> None:
+        wall = time.time_ns()
+        self._base = last.mono_ns + max(0, wall - last.wall_ns) if last.wall_ns else 1
+        self._start = time.monotonic_ns()
+
+    def now(self) -> Now:
+        return Now(time.time_ns(), self._base + time.monotonic_ns() - self._start)
+
+
+class Quarantine:
+    """Inputs that crashed the core: kept in files, refused INTERNAL from then on, so there is no crash loop."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._digests = {path.stem for path in folder.glob("*.input")}
+
+    def holds(self, body: msgspec.Raw) -> bool:
+        return bool(self._digests) and _digest(body) in self._digests
+
+    def put(self, body: msgspec.Raw) -> Path:
+        path = self._folder / f"{_digest(body)}.input"
+        path.write_bytes(bytes(body))
+        return path
+
+
+class Heart:
+    """One running heart. `step` is the whole program; `run` repeats it."""
+
+    def __init__(self, name: str, core: Core, settings: Settings, log: structlog.typing.FilteringBoundLogger) -> None:
+        self.name = name
+        self._core = core
+        self._settings = settings
+        self._log = log
+        self._folder = settings.paths.data_dir / name
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._vitals = Vitals(name, os.getpid(), time.time_ns())
+        self._quarantine = Quarantine(self._folder / "quarantine")
+        self._stop = StopSignal()
+        self._checkpoint_pid = 0
+        self._checkpoint_index = 0
+        self._pending_index = 0
+        self._checkpoint_due_ns = 0
+        self._configured = ""
+        self._journal, last = self._restore()
+        self._clock = Clock(last)
+        self._bus: Bus = ZmqBus(name, settings.paths.run_dir)
+        self._peer = Peer(self._bus, name, Epoch(self._journal.journal_id, self._journal.starts))
+
+    def follow(self, streams: Iterable[tuple[str, str]]) -> None:
+        """Streams whose events become inputs."""
+        for owner, topic in streams:
+            self._peer.follow(owner, topic)
+
+    # --- start ---
+
+    def _restore(self) -> tuple[Journal, Now]:
+        started = time.monotonic_ns()
+        keys = self._settings.journal
+        folder = self._folder / "journal"
+        journal_id = journal_id_of(folder) if folder.is_dir() else None
+        checkpoint = load_checkpoint(self._folder, journal_id) if journal_id else None
+        start = checkpoint.index if checkpoint else 0
+        journal = Journal.open(
+            folder, segment_bytes=keys.segment_mb << 20, keep_segments=keys.keep_segments, start=start
+        )
+        last = Now(0, 0)
+        chain = None
+        if checkpoint is not None:
+            for warning in checkpoint.warnings:
+                self._log.warning("checkpoint_passed_over", detail=warning)
+            saved = _saved_decoder.decode(checkpoint.payload)
+            self._core.load(saved.state)
+            self._configured = saved.configured
+            last = Now(saved.wall_ns, saved.mono_ns)
+            chain = checkpoint.chain_hash
+            self._checkpoint_index = start
+        payloads = (self._seen(record.payload) for record in journal.replay(start, chain_hash=chain))
+        replayed, inputs = replay(self._core, payloads)
+        self._log.info(
+            "restored",
+            journal_id=journal.journal_id,
+            start=journal.starts,
+            checkpoint=start,
+            last_index=journal.last_index,
+            inputs=inputs,
+            torn_bytes=journal.torn_bytes,
+            ms=(time.monotonic_ns() - started) // 1_000_000,
+        )
+        return journal, replayed if replayed.wall_ns else last
+
+    def _seen(self, payload: bytes) -> bytes:
+        """Remember the settings in force while a replay passes them by."""
+        if b"Configured" in payload[:64]:
+            self._configured = _configured_in(payload) or self._configured
+        return payload
+
+    def run(self) -> None:
+        """Loop until SIGTERM. Raises what must end the process."""
+        self._stop.install()
+        self._begin()
+        freeze_collector()
+        while not self._stop.asked:
+            self.step()
+        self._vitals.set_state(STOPPING)
+        self._announce(self._clock.now())
+        self._write_last_checkpoint()
+        self._bus.close()
+        self._journal.close()
+        self._log.info("stopped")
+
+    def _begin(self) -> None:
+        settings = self._settings.model_dump_json()
+        if settings != self._configured:
+            step = Step(self._core, self._clock.now())
+            step.take(Configured(settings), Origin(self.name))
+            self._configured = settings
+            self._commit(step)
+        for effect in self._core.outstanding():
+            assert isinstance(effect, Send), "only sends can be outstanding"
+            self._peer.send(effect.lane, effect.key, effect.body, repeat=True)
+
+    # --- the step ---
+
+    def step(self) -> None:
+        self._bus.poll(self._timeout_ms())
+        now = self._clock.now()
+        step = Step(self._core, now)
+        due = self._core.due_ns()
+        if due is not None and due <= now.mono_ns:
+            step.take(TimerFired(), Origin(self.name, "timer"))
+        queries: list[tuple[Message, Origin]] = []
+        lanes: list[Origin] = []
+        for item in self._peer.receive(now.mono_ns):
+            self._sort(item, step, queries)
+            if item.kind == "lane":
+                lanes.append(item.origin)
+        self._commit(step)
+        for origin in lanes:
+            self._peer.handled(origin)
+        for message, origin in queries:
+            for answer in self._core.query(message, now):
+                self._peer.reply(origin.sender, answer)
+        for topic in self._peer.snapshots_wanted(now.mono_ns):
+            bodies = [self._beat(now)] if topic == TOPIC else self._core.snapshot(topic, now)
+            self._peer.publish_snapshot(topic, bodies, now.mono_ns)
+        self._announce(now)
+        self._keep_checkpoints(now)
+
+    def _timeout_ms(self) -> int:
+        now = self._clock.now().mono_ns
+        due = min(self._peer.next_due_ns(now), self._core.due_ns() or now + IDLE_MS * 1_000_000)
+        return max(0, min(IDLE_MS, -(-(due - now) // 1_000_000)))
+
+    def _sort(self, item: Item, step: Step, queries: list[tuple[Message, Origin]]) -> None:
+        bodies = item.bodies if item.kind == "snapshot" else [item.body]
+        if item.kind not in ("ask", "lane", "event", "snapshot"):
+            return
+        for body in bodies:
+            try:
+                message = decode(body)
+            except msgspec.DecodeError as error:
+                self._vitals.counters["bodies_undecodable"] += 1
+                if item.kind == "ask":
+                    text = f"this message is not understood: {error}"
+                    self._peer.reply(item.origin.sender, Refused(_id_in(body), Reason.UNKNOWN_MESSAGE, text))
+                continue
+            if type(message) in self._core.queries:
+                queries.append((message, item.origin))
+            elif self._quarantine.holds(body):
+                self._refuse_quarantined(item, body)
+            else:
+                self._handle(step, message, item.origin, body)
+
+    def _handle(self, step: Step, message: Message, origin: Origin, body: msgspec.Raw) -> None:
+        try:
+            step.take(message, origin, body)
+        except Exception:
+            path = self._quarantine.put(body)
+            self._log.error(
+                "input_crashed_the_core",
+                message=type(message).__name__,
+                sender=origin.sender,
+                quarantine=str(path),
+                traceback=traceback.format_exc(),
+            )
+            raise
+
+    def _refuse_quarantined(self, item: Item, body: msgspec.Raw) -> None:
+        self._vitals.counters["quarantined_inputs"] += 1
+        if item.kind == "ask":
+            text = "this request crashed the process before and is quarantined"
+            self._peer.reply(item.origin.sender, Refused(_id_in(body), Reason.INTERNAL, text))
+
+    def _commit(self, step: Step) -> None:
+        """Make the step durable, then perform its effects. A JournalError drops the batch and ends the process."""
+        if step.inputs:
+            self._journal.append(step.record())
+            self._vitals.counters["steps"] += 1
+            self._vitals.counters["inputs"] += len(step.inputs)
+        for effect in step.effects:
+            self._perform(effect)
+
+    def _perform(self, effect: Effect) -> None:
+        match effect:
+            case Publish():
+                self._peer.publish(effect.topic, effect.body)
+            case Reply():
+                self._peer.reply(effect.to, effect.body)
+            case Send():
+                taken = self._peer.send(effect.lane, effect.key, effect.body)
+                assert taken, f"lane {effect.lane} is full: the core must refuse before"
+            case Settle():
+                self._peer.settle(effect.lane, effect.key)
+            case Log():
+                getattr(self._log, effect.level)(effect.event, **effect.fields)
+
+    # --- telemetry and checkpoints ---
+
+    def _beat(self, now: Now) -> Message:
+        return self._vitals.beat(now.wall_ns, dict(self._peer.counters), self._core.counters())
+
+    def _announce(self, now: Now) -> None:
+        if self._vitals.state != STOPPING:
+            missing = self._core.missing()
+            self._vitals.set_state(STARTING if missing else READY, missing)
+        if self._vitals.due(now.mono_ns):
+            self._peer.publish(TOPIC, self._beat(now))
+        self._peer.flush(now.mono_ns)
+
+    def _saved(self) -> bytes:
+        now = self._clock.now()
+        return _encoder.encode(Saved(now.wall_ns, now.mono_ns, self._configured, self._core.dump()))
+
+    def _keep_checkpoints(self, now: Now) -> None:
+        if self._checkpoint_pid:
+            code = reap(self._checkpoint_pid)
+            if code is None:
+                return
+            self._checkpoint_pid = 0
+            if code == 0:
+                self._checkpoint_index = self._pending_index
+                self._journal.prune(self._checkpoint_index)
+            else:
+                self._log.error("checkpoint_failed", exit_code=code)
+        if now.mono_ns < self._checkpoint_due_ns:
+            return
+        self._checkpoint_due_ns = now.mono_ns + self._settings.journal.checkpoint_every_s * 1_000_000_000
+        if self._journal.last_index > self._checkpoint_index:
+            self._pending_index = self._journal.last_index
+            self._checkpoint_pid = fork_checkpoint(self._write_checkpoint, [self._journal.lock_fd])
+
+    def _write_checkpoint(self) -> None:
+        journal = self._journal
+        write_checkpoint(self._folder, journal.last_index, journal.last_hash, journal.journal_id, self._saved())
+
+    def _write_last_checkpoint(self) -> None:
+        """At an orderly stop; a crash simply replays more."""
+        if self._journal.last_index > self._checkpoint_index:
+            self._write_checkpoint()
+
+
+class Saved(msgspec.Struct, frozen=True, array_like=True):
+    """What a checkpoint holds beside the core's own state."""
+
+    wall_ns: int
+    mono_ns: int
+    configured: str
+    state: bytes
+
+
+_encoder = msgspec.msgpack.Encoder()
+_saved_decoder = msgspec.msgpack.Decoder(Saved)
+
+
+def _configured_in(payload: bytes) -> str | None:
+    for row in decode_step(payload).inputs:
+        message = decode(row.body)
+        if isinstance(message, Configured):
+            return message.settings
+    return None
+
+
+def _digest(body: msgspec.Raw) -> str:
+    return hashlib.blake2b(bytes(body), digest_size=16).hexdigest()
+
+
+def _id_in(body: msgspec.Raw) -> str:
+    """The request id of a body that cannot be decoded: by convention the first field."""
+    try:
+        parts = msgspec.msgpack.decode(body)
+    except msgspec.DecodeError:
+        return ""
+    return parts[1] if isinstance(parts, list) and len(parts) > 1 and isinstance(parts[1], str) else ""
+
+
+MakeCore = Callable[[Settings], Core]

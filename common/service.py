@@ -1,0 +1,107 @@
+"""Start and end of every process: settings, manners, shell, exit code. The only place that catches everything.
+
+An expected error is one JSON log line and a named exit code; anything else is a bug: traceback, exit 1, and
+supervisord brings the process back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections.abc import Awaitable, Callable, Iterable
+
+import structlog
+import uvloop
+
+from common.edge import Edge
+from common.errors import ExitCode, PolyexecError
+from common.heart import Heart, MakeCore
+from common.log import set_up_logging
+from common.process import SingletonLock, StopSignal, exit_code_of, freeze_collector, harden, private_folder
+from common.settings import Settings, load_settings
+
+Close = Callable[[], Awaitable[None]]
+Start = Callable[[Edge], Awaitable[Close | None]]
+
+CLOSE_S = 8.0
+"""An orderly end may take this long (supervisord's stopwaitsecs is above it)."""
+
+
+def run_heart(name: str, make_core: MakeCore, *, follows: Iterable[tuple[str, str]] = ()) -> int:
+    """Run a heart until SIGTERM; returns the exit code."""
+
+    def body(settings: Settings, log: structlog.typing.FilteringBoundLogger) -> None:
+        heart = Heart(name, make_core(settings), settings, log)
+        heart.follow(follows)
+        heart.run()
+
+    return _run(name, body)
+
+
+def run_edge(name: str, start: Start) -> int:
+    """Run an edge on uvloop until SIGTERM; returns the exit code."""
+
+    def body(settings: Settings, log: structlog.typing.FilteringBoundLogger) -> None:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_edge(name, settings, log, start))
+
+    return _run(name, body)
+
+
+async def _edge(name: str, settings: Settings, log: structlog.typing.FilteringBoundLogger, start: Start) -> None:
+    loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+    stop = StopSignal()
+    stop.install()
+    stop.on_ask = lambda: loop.call_soon_threadsafe(stopping.set)
+    edge = Edge(name, settings, log)
+    loop.set_exception_handler(lambda _loop, context: edge.fail(_error_of(context)))
+    close: Close | None = None
+    failed = asyncio.ensure_future(edge.failed())
+    stopped = asyncio.ensure_future(stopping.wait())
+    started = asyncio.ensure_future(start(edge))
+    try:
+        await asyncio.wait({started, failed, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if started.done():
+            close = started.result()
+            freeze_collector()
+            await asyncio.wait({failed, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if failed.done():
+            failed.result()
+    finally:
+        for task in (failed, stopped, started):
+            task.cancel()
+        await asyncio.wait_for(_close(edge, close), CLOSE_S)
+    log.info("stopped")
+
+
+async def _close(edge: Edge, close: Close | None) -> None:
+    if close is not None:
+        await close()
+    await edge.close()
+
+
+def _error_of(context: dict[str, object]) -> BaseException:
+    error = context.get("exception")
+    return error if isinstance(error, BaseException) else RuntimeError(str(context.get("message")))
+
+
+def _run(name: str, body: Callable[[Settings, structlog.typing.FilteringBoundLogger], None]) -> int:
+    log = set_up_logging(name)
+    try:
+        harden()
+        settings = load_settings()
+        run_dir = private_folder(settings.paths.run_dir, "paths.run_dir")
+        private_folder(settings.paths.data_dir, "paths.data_dir")
+        lock = SingletonLock(run_dir, name)
+        log.info("starting", mode=settings.mode.value)
+        body(settings, log)
+        lock.release()
+    except PolyexecError as error:
+        code = exit_code_of(error)
+        log.error("refused_to_run", error=str(error), exit_code=int(code), exit_name=code.name)
+        return int(code)
+    except Exception:
+        log.critical("bug", traceback=traceback.format_exc(), exit_code=int(ExitCode.BUG))
+        return int(ExitCode.BUG)
+    return int(ExitCode.OK)
