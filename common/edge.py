@@ -218,7 +218,7 @@ class Edge:
                     break
             else:
                 self._loop.call_soon(self._pump)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 (a bug in a callback: fail() ends the process with it)
             self.fail(error)
             return
         finally:

@@ -53,7 +53,11 @@ async def _edge(name: str, settings: Settings, log: structlog.typing.FilteringBo
     stopping = asyncio.Event()
     stop = StopSignal()
     stop.install()
-    stop.on_ask = lambda: loop.call_soon_threadsafe(stopping.set)
+
+    def ask_to_stop() -> None:
+        loop.call_soon_threadsafe(stopping.set)
+
+    stop.on_ask = ask_to_stop
     edge = Edge(name, settings, log)
     loop.set_exception_handler(lambda _loop, context: edge.fail(_error_of(context)))
     close: Close | None = None
@@ -101,7 +105,7 @@ def _run(name: str, body: Callable[[Settings, structlog.typing.FilteringBoundLog
         code = exit_code_of(error)
         log.error("refused_to_run", error=str(error), exit_code=int(code), exit_name=code.name)
         return int(code)
-    except Exception:
+    except Exception:  # noqa: BLE001 (the one place where a bug becomes an exit code)
         log.critical("bug", traceback=traceback.format_exc(), exit_code=int(ExitCode.BUG))
         return int(ExitCode.BUG)
     return int(ExitCode.OK)
