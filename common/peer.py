@@ -39,6 +39,8 @@ from common.topology import ASK_INBOX, CANCEL_INBOX, LANES, inbox, lane
 HELLO_NS = 500_000_000
 ASK_AGAIN_NS = 200_000_000
 SNAPSHOT_COALESCE_NS = 50_000_000
+BLOCKED_NS = 10_000_000
+"""Wait this long before trying again to push to a receiver that is away (ZeroMQ reconnects every 10 ms)."""
 
 
 class Item(NamedTuple):
@@ -104,6 +106,7 @@ class Peer:
         self._wanted: set[str] = set()
         self._snapshot_due_ns = 0
         self._hello_due_ns = 0
+        self._blocked = False
         for row in LANES:
             if row.sender == name:
                 self.listen_to(inbox(row.inbox).owner)
@@ -185,6 +188,7 @@ class Peer:
 
     def flush(self, now_ns: int) -> None:
         """Put everything that was wished for, acknowledged or became due into the bus."""
+        self._blocked = False
         if self._speaks:
             self._flush_streams(now_ns)
             self._flush_acks()
@@ -194,8 +198,7 @@ class Peer:
         for sender in self._lane_senders.values():
             target = lane(sender.name).inbox
             for frame in sender.due(now_ns):
-                if not self._bus.push(target, encode_frame(frame)):
-                    self.counters["lane_would_block"] += 1
+                self._push(target, frame)
         self._flush_asks(now_ns)
 
     def handled(self, origin: Origin) -> None:
@@ -231,7 +234,7 @@ class Peer:
             due = min(due, now_ns + ASK_AGAIN_NS)
         if self._wanted:
             due = min(due, self._snapshot_due_ns)
-        return due
+        return max(due, now_ns + BLOCKED_NS) if self._blocked else due
 
     def sender_epochs(self) -> dict[str, Epoch]:
         """The newest epoch of every peer that sent us requests: what an edge persists."""
@@ -367,13 +370,22 @@ class Peer:
             epoch = self.peer_epochs.get(asked.owner)
             if epoch is None or now_ns - asked.sent_ns < ASK_AGAIN_NS:
                 continue
-            if self._bus.push(asked.inbox, encode_frame(Ask(self.name, epoch, [msgspec.Raw(asked.body)]))):
+            if self._push(asked.inbox, Ask(self.name, epoch, [msgspec.Raw(asked.body)])):
                 asked.sent_ns = now_ns
         for reader in self._readers.values():
             epoch = self.peer_epochs.get(reader.owner)
             if epoch is not None and reader.should_ask(now_ns):
                 wish = msgspec.Raw(encode(SnapshotWanted(reader.topic)))
-                self._bus.push(ASK_INBOX[reader.owner], encode_frame(Ask(self.name, epoch, [wish])))
+                if self._push(ASK_INBOX[reader.owner], Ask(self.name, epoch, [wish])):
+                    reader.asked(now_ns)
+
+    def _push(self, inbox_name: str, frame: Frame) -> bool:
+        """False when the receiver is away or full: then `next_due_ns` waits a moment instead of spinning."""
+        taken = self._bus.push(inbox_name, encode_frame(frame))
+        if not taken:
+            self._blocked = True
+            self.counters["pushes_blocked"] += 1
+        return taken
 
 
 _SNAPSHOT_WANTED = encode(SnapshotWanted(""))[:-1]

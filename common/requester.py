@@ -19,7 +19,7 @@ from common.settings import Settings
 from common.telemetry import READY, TOPIC
 from common.topology import PROCESSES
 
-POLL_MS = 50
+POLL_MS = 10
 
 
 class Requester:

@@ -85,11 +85,12 @@ class StreamReader:
         self._asked_ns = 0
 
     def should_ask(self, now_ns: int) -> bool:
-        """Whether to ask for a snapshot now; asking is remembered."""
-        if self.synced or now_ns - self._asked_ns < ASK_AGAIN_NS:
-            return False
+        """Whether a snapshot is needed and was not asked for a moment ago."""
+        return not self.synced and now_ns - self._asked_ns >= ASK_AGAIN_NS
+
+    def asked(self, now_ns: int) -> None:
+        """A snapshot was asked for."""
         self._asked_ns = now_ns
-        return True
 
     def hear(self, frame: Published) -> Heard:
         if frame.epoch.is_older_than(self._epoch):
