@@ -296,13 +296,14 @@ class Journal:
 
     def _replay(self, after_index: int, last_index: int, chain_hash: bytes | None) -> Iterator[Record]:
         segments = list(self._segments)
-        if chain_hash is not None and after_index == segments[0].header.first_index - 1:
-            _check_chain(segments[0].path, after_index, segments[0].header.chain_before, chain_hash)
         for segment, following in zip(segments, [*segments[1:], None], strict=True):
             last_here = min(following.header.first_index - 1, last_index) if following else last_index
-            if last_here < after_index or last_here < segment.header.first_index:
+            if following and last_here <= after_index:
                 continue
-            yield from _replay_segment(segment, after_index, last_here, chain_hash)
+            if chain_hash is not None and segment.header.first_index - 1 == after_index:
+                _check_chain(segment.path, after_index, segment.header.chain_before, chain_hash)
+            if last_here >= segment.header.first_index:
+                yield from _replay_segment(segment, after_index, last_here, chain_hash)
 
 
 def _replay_segment(segment: _Segment, after_index: int, last_here: int, chain_hash: bytes | None) -> Iterator[Record]:

@@ -36,6 +36,7 @@ def fill_segment(path: Path, segment_bytes: int, first_block: bytes, pause: Call
                 write_zeros(fd, start, min(start + len(_SLICE), segment_bytes))
                 os.fdatasync(fd)
                 if pause():
+                    temporary.unlink()
                     return
             write_at(fd, first_block, 0)
             os.fsync(fd)
@@ -86,7 +87,7 @@ class Prewriter:
         return waited
 
     def stop(self) -> None:
-        """Give up what is not finished; the next start removes the temporary file."""
+        """Give up what is not finished; the next start begins it again."""
         self._stopped = True
         self._hurry.set()
         if self._thread is not None:
