@@ -1,0 +1,1 @@
+"""polyexec's own exchange: matching engines, accounts and settlement behind commands and events."""
