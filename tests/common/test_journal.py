@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from common import journal as journal_module
 from common import prewrite
 from common.errors import AlreadyRunning, JournalCorrupt, JournalError
 from common.journal import PAYLOAD_MAX, Journal, Record, journal_id_of
@@ -354,6 +355,35 @@ def test_a_flipped_byte_anywhere_before_the_last_record_is_named(
         assert str(caught.value).startswith(f"{path.name}: offset {fault[0]}: record {fault[1]} ")
 
 
+def test_a_damaged_header_in_front_of_the_only_record_of_its_segment_is_named(tmp_path: Path) -> None:
+    journal = _open(tmp_path)
+    journal.append(b"first")
+    journal.append(bytes(journal.payload_max))
+    journal.close()
+    _flip(tmp_path / "0000000002.seg", 30, 4)
+    with pytest.raises(JournalCorrupt, match=r"0000000002\.seg: offset 0: record 2 is behind an invalid segment"):
+        _open(tmp_path)
+
+
+def test_a_last_segment_that_grew_gets_its_size_back(tmp_path: Path) -> None:
+    _fill(tmp_path, 3)
+    os.truncate(_segments(tmp_path)[0], SEGMENT + 500)
+    assert _contents(tmp_path) == _expected(3)
+    assert _segments(tmp_path)[0].stat().st_size == SEGMENT
+
+
+@pytest.mark.parametrize("size", [SEGMENT - 1, SEGMENT + 1])
+def test_a_finished_segment_of_another_size_is_named(
+    filled: Path, tmp_path_factory: pytest.TempPathFactory, size: int
+) -> None:
+    folder = _copy(filled, tmp_path_factory)
+    layout = _Layout(folder)
+    os.truncate(layout.used[0], size)
+    _, _, end, index = [record for record in layout.records if record[0] == layout.used[0]][-1]
+    with pytest.raises(JournalCorrupt, match=f"{layout.used[0].name}: offset {end}: record {index + 1} is invalid"):
+        _open(folder)
+
+
 @pytest.mark.parametrize("lost", [0, 1, 2])
 def test_a_lost_segment_is_named(filled: Path, tmp_path_factory: pytest.TempPathFactory, lost: int) -> None:
     folder = _copy(filled, tmp_path_factory)
@@ -589,6 +619,51 @@ def test_a_failed_write_is_undone_and_every_later_append_raises(
     again = _open(tmp_path)
     assert (again.torn_bytes, list(again.replay())) == (0, [(1, b"kept")])
     again.close()
+
+
+def test_an_append_is_one_write_and_then_one_sync_in_the_callers_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = _open(tmp_path)
+    journal._prewriter.finish()
+    calls: list[tuple[str, int]] = []
+    real_write, real_sync = os.pwrite, os.fdatasync
+
+    def write(fd: int, data: bytes, offset: int) -> int:
+        calls.append(("write", threading.get_ident()))
+        return real_write(fd, data, offset)
+
+    def sync(fd: int) -> None:
+        calls.append(("sync", threading.get_ident()))
+        real_sync(fd)
+
+    monkeypatch.setattr(os, "pwrite", write)
+    monkeypatch.setattr(os, "fdatasync", sync)
+    journal.append(b"one")
+    me = threading.get_ident()
+    assert calls == [("write", me), ("sync", me)]
+    journal.close()
+
+
+def test_everything_found_is_synced_before_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _fill(tmp_path, 60)
+    used = [path.name for path in _segments(tmp_path)]
+    events: list[tuple[str, str]] = []
+    real_sync, real_read = os.fsync, journal_module._read
+
+    def sync(fd: int) -> None:
+        events.append(("sync", Path(os.readlink(f"/proc/self/fd/{fd}")).name))
+        real_sync(fd)
+
+    def read(path: Path, limit: int = -1) -> bytes:
+        events.append(("read", path.name))
+        return real_read(path, limit)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(journal_module, "_read", read)
+    _open(tmp_path).close()
+    first_read = [kind for kind, _ in events].index("read")
+    assert [name for _, name in events[:first_read]] == [*used, tmp_path.name]
 
 
 def test_a_failed_sync_is_never_retried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
