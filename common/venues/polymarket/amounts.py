@@ -72,7 +72,7 @@ def check_size(size: int, minimum: int = 0) -> None:
 
 def limit_amounts(side: Side, price: int, size: int, tick: int) -> Amounts:
     """Amounts of a resting order (GTC, GTD). The size is cut to two decimals; the product is then always exact."""
-    if price % tick or not tick <= price <= ONE - tick or tick not in ROUNDING:
+    if tick not in ROUNDING or price % tick or not tick <= price <= ONE - tick:
         check_price(price, tick)
     if not SIZE_STEP <= size <= MICROS_MAX:
         check_size(size)

@@ -17,6 +17,7 @@ from common.fixed import format_micros
 from common.types import Side
 from common.venues.polymarket.wire import (
     MILLI_NS,
+    UNREADABLE,
     Levels,
     Members,
     decode_json,
@@ -331,7 +332,7 @@ def parse_market_frame(raw: bytes | str) -> list[MarketEvent]:
         if head in (b"{", "{"):
             return [_from_row(_fast_one(raw))]
         return [_from_row(row) for row in _fast_many(raw)]
-    except (msgspec.DecodeError, Refusal):
+    except (*UNREADABLE, Refusal):
         # Another type, an unusual spelling or a broken event: read the frame again, slowly, one event at a time.
         return _parse_slowly(raw)
 
@@ -367,7 +368,7 @@ def _level_change(row: _Change) -> LevelChange:
 
 def _millis_ns(text: str) -> int:
     # 10**11 tells seconds from milliseconds; shorter texts go the slow way.
-    if len(text) == 13 and text.isdigit():
+    if len(text) == 13 and text.isdecimal():
         return int(text) * MILLI_NS
     return read_time_ns({"timestamp": text}, "timestamp")
 

@@ -35,6 +35,7 @@ from common.venues.polymarket.signing import (
     unwrap_deposit_wallet,
     wrap_deposit_wallet,
 )
+from common.venues.polymarket.wire import UNREADABLE
 
 SALT_MAX: Final = 2**53
 BATCH_MAX: Final = 15
@@ -250,13 +251,13 @@ def parse_post_body(raw: bytes | str | Mapping[str, object]) -> PostedOrder:
     is_v1 = any(name in members for name in ("taker", "nonce", "feeRateBps"))
     order = _read_v1(members) if is_v1 else _read_v2(members)
     order_type = body.get("orderType")
-    if order_type not in TimeInForce.__members__:
+    if not isinstance(order_type, str) or order_type not in TimeInForce.__members__:
         _invalid("orderType")
     return PostedOrder(
         version=1 if is_v1 else 3 if is_position_id(order.token_id) else 2,
         order=order,
         owner=_text(body, "owner"),
-        order_type=TimeInForce[str(order_type)],
+        order_type=TimeInForce[order_type],
         post_only=_flag(body, "postOnly"),
         defer_exec=_flag(body, "deferExec"),
         expiration=order.expiration if isinstance(order, OrderV1) else _uint(members, "expiration", optional=True),
@@ -347,7 +348,7 @@ def _read_v2(members: Mapping[str, object]) -> OrderV2:
 def _decode(raw: bytes | str) -> object:
     try:
         return _json_decode(raw)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         _invalid("")
 
 

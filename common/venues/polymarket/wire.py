@@ -32,7 +32,9 @@ END_CURSOR: Final = "LTE="
 SECOND_NS: Final = 1_000_000_000
 MILLI_NS: Final = 1_000_000
 _MEMO_MAX = 65_536
-_OFFSET_MAX = 10**12
+
+UNREADABLE: Final = (msgspec.DecodeError, UnicodeError, RecursionError)
+"""Everything the JSON decoder raises for bytes a stranger may send."""
 
 # JSON numbers arrive as their exact text, so no float ever exists.
 _decode = msgspec.json.Decoder(float_hook=str).decode
@@ -46,7 +48,7 @@ def decode_json(raw: bytes | str) -> object:
     """Any JSON value; numbers with a fraction come back as text."""
     try:
         return _decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise Refusal(Reason.BAD_REQUEST, f"unreadable JSON: {error}") from error
 
 
@@ -193,7 +195,7 @@ def time_ns(text: str) -> int:
     """10**11 and more are milliseconds (10**11 seconds would be the year 5138)."""
     if not text:
         return 0
-    if text.isdigit() and len(text) <= 16:
+    if text.isdecimal() and len(text) <= 16:
         number = int(text)
         return number * (MILLI_NS if number >= 10**11 else SECOND_NS)
     moment = datetime.fromisoformat(text)
@@ -277,7 +279,7 @@ def decode_cursor(cursor: str) -> int:
         raise Refusal(Reason.BAD_REQUEST, "next_cursor is not a cursor of this venue", "next_cursor") from error
     if digits == "-1":
         return -1
-    if not digits.isdigit() or len(digits) > 12:
+    if not digits.isdecimal() or len(digits) > 12:
         raise Refusal(Reason.BAD_REQUEST, "next_cursor is not a cursor of this venue", "next_cursor")
     return int(digits)
 
@@ -376,7 +378,7 @@ def parse_book(raw: Raw) -> BookObject:
     return BookObject(
         market=read_text(members, "market"),
         token_id=need_text(members, "asset_id"),
-        timestamp_ms=read_time_ns(members, "timestamp") // MILLI_NS,
+        timestamp_ms=read_int(members, "timestamp"),
         bids=read_levels(members, "bids"),
         asks=read_levels(members, "asks"),
         min_order_size=read_micros(members, "min_order_size"),
