@@ -1,0 +1,151 @@
+"""Outbound HTTP: one request, one attempt, one typed outcome. The shell around aiohttp's client.
+
+In: method, path, headers and exact body bytes. Out: status, headers and body of the answer, or why there is none.
+A request is never sent twice (aiohttp's own resend after a dropped keep-alive connection is off), redirects are not
+followed, cookies and proxies of the environment are ignored, and off loopback only TLS is spoken.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import aiohttp
+from yarl import URL
+
+from common.errors import ConfigError
+from common.settings import is_loopback
+
+BODY_MAX = 16 << 20
+KEEP_ALIVE_S = 30.0
+USER_AGENT = "polyexec"
+_CHUNK = 1 << 16
+
+
+class FailureKind(StrEnum):
+    """Why there is no answer. Only NOT_SENT proves that the server did not get the request."""
+
+    NOT_SENT = "NOT_SENT"
+    TIMEOUT = "TIMEOUT"
+    RESET = "RESET"
+    UNREADABLE = "UNREADABLE"
+    TOO_LARGE = "TOO_LARGE"
+
+
+class HttpReply(NamedTuple):
+    """An answer, whatever its status."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class HttpFailure(NamedTuple):
+    """No answer that can be used."""
+
+    kind: FailureKind
+    text: str
+
+
+Pairs = Sequence[tuple[str, str]]
+
+
+class HttpClient:
+    """A pool of kept-alive connections to one server. Concurrency beyond `connections` is the caller's to limit."""
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        total_timeout_s: float,
+        connect_timeout_s: float,
+        connections: int,
+        body_max: int = BODY_MAX,
+        counters: Counter[str] | None = None,
+    ) -> None:
+        self.base_url = checked_base_url(base_url)
+        self.counters: Counter[str] = Counter() if counters is None else counters
+        self._body_max = body_max
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=connections, keepalive_timeout=KEEP_ALIVE_S),
+            timeout=aiohttp.ClientTimeout(
+                total=total_timeout_s, connect=connect_timeout_s, sock_connect=connect_timeout_s, ceil_threshold=3600
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"User-Agent": USER_AGENT, "Accept": "application/json"},
+            trust_env=False,
+        )
+        # aiohttp sends GET, PUT and DELETE again by itself when a kept-alive connection turns out to be closed. What
+        # is sent again is the caller's decision; there is no public switch (a test counts what the server receives).
+        self._session._retry_connection = False
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Pairs = (),
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+    ) -> HttpReply | HttpFailure:
+        """Send one request once."""
+        self.counters["http_requests"] += 1
+        outcome = await self._attempt(method, path, query, dict(headers or {}), body)
+        if isinstance(outcome, HttpFailure):
+            self.counters[f"http_{outcome.kind.value.lower()}"] += 1
+        return outcome
+
+    async def close(self) -> None:
+        await self._session.close()
+
+    async def _attempt(
+        self, method: str, path: str, query: Pairs, headers: dict[str, str], body: bytes | None
+    ) -> HttpReply | HttpFailure:
+        url = URL(self.base_url + path, encoded=True).with_query(list(query))
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        try:
+            async with self._session.request(method, url, headers=headers, data=body, allow_redirects=False) as answer:
+                content = await self._read(answer)
+                if content is None:
+                    return HttpFailure(FailureKind.TOO_LARGE, f"the answer is above {self._body_max} bytes")
+                return HttpReply(answer.status, answer.headers, content)
+        except (aiohttp.ClientConnectorError, aiohttp.ClientConnectorCertificateError) as error:
+            return HttpFailure(FailureKind.NOT_SENT, _text(error))
+        except aiohttp.ConnectionTimeoutError:
+            return HttpFailure(FailureKind.NOT_SENT, "no connection within the connect timeout")
+        except (aiohttp.ClientPayloadError, aiohttp.ClientResponseError) as error:
+            return HttpFailure(FailureKind.UNREADABLE, _text(error))
+        except TimeoutError:
+            return HttpFailure(FailureKind.TIMEOUT, "no answer within the request timeout")
+        except (aiohttp.ClientConnectionError, OSError) as error:
+            return HttpFailure(FailureKind.RESET, _text(error))
+
+    async def _read(self, answer: aiohttp.ClientResponse) -> bytes | None:
+        """The whole body, or None when it is larger than allowed (the connection is closed then)."""
+        parts: list[bytes] = []
+        size = 0
+        async for chunk in answer.content.iter_chunked(_CHUNK):
+            size += len(chunk)
+            if size > self._body_max:
+                answer.close()
+                return None
+            parts.append(chunk)
+        return b"".join(parts)
+
+
+def checked_base_url(url: str) -> str:
+    """The URL without a trailing slash. Raises ConfigError for plain HTTP to another machine."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigError(url, "is not an http(s) URL")
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
+        raise ConfigError(url, "is off loopback without TLS: use https://")
+    return url.rstrip("/")
+
+
+def _text(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"[:200]
