@@ -74,7 +74,11 @@ class ZmqBus:
         self._xpub: zmq.Socket[bytes] | None = None
         self._watch: Callable[[int], None] | None = None
         if binds:
-            self._bind()
+            try:
+                self._bind()
+            except ConfigError:
+                self.close()
+                raise
 
     def _bind(self) -> None:
         self._xpub = self._socket(zmq.XPUB, STREAM_HIGH_WATER)

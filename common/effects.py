@@ -19,7 +19,7 @@ class Now(NamedTuple):
     mono_ns: int
 
 
-class Origin(NamedTuple):
+class Origin(msgspec.Struct, frozen=True, gc=False):
     """Where an input came from. `seq` and `covers` are lane ordinals (common/lanes.py), 0 for asks and timers.
 
     `lane` is "" for asks, "timer" for TimerFired, the stream's topic for stream events.

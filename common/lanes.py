@@ -10,7 +10,8 @@ messages may be missing in between without being a gap.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from bisect import bisect_right
+from collections import deque
 from typing import NamedTuple
 
 import msgspec
@@ -25,12 +26,16 @@ def first_ordinal(epoch: Epoch) -> int:
     return (epoch.n & 0x7FFF_FFFF) << 32
 
 
-class _Kept(msgspec.Struct):
-    key: str
-    body: msgspec.Raw
-    covers: int
-    repeat: bool
-    sent_ns: int = 0
+class _Kept:
+    """One message until it is released. A plain object: this is the hottest allocation of the bus."""
+
+    __slots__ = ("body", "covers", "key", "repeat")
+
+    def __init__(self, key: str, body: msgspec.Raw, covers: int, repeat: bool) -> None:
+        self.key = key
+        self.body = body
+        self.covers = covers
+        self.repeat = repeat
 
 
 class LaneSender:
@@ -44,12 +49,21 @@ class LaneSender:
         self.by_result = by_result
         self.receiver_epoch = NO_EPOCH
         self.last = first_ordinal(epoch)
-        self._acked = 0
-        self._kept: OrderedDict[int, _Kept] = OrderedDict()
+        self._kept: dict[int, _Kept] = {}
         self._by_key: dict[str, int] = {}
+        self._unsent: deque[int] = deque()
+        self._in_flight: deque[int] = deque()
+        self._acked = 0
+        self._after = 0
+        self._waiting_ns = 0
 
     def __len__(self) -> int:
         return len(self._kept)
+
+    @property
+    def unacknowledged(self) -> int:
+        """How many messages the receiver has not said to be safe."""
+        return len(self._unsent) + len(self._in_flight)
 
     def offer(self, key: str, body: bytes, *, covers: int = 0, repeat: bool = False) -> bool:
         """Take a message for delivery. False when the lane is full; a key that is already kept is not taken twice."""
@@ -57,9 +71,10 @@ class LaneSender:
             return True
         if len(self._kept) >= self.limit:
             return False
-        self.last += 1
-        self._kept[self.last] = _Kept(key, msgspec.Raw(body), covers, repeat)
-        self._by_key[key] = self.last
+        self.last = seq = self.last + 1
+        self._kept[seq] = _Kept(key, msgspec.Raw(body), covers, repeat)
+        self._by_key[key] = seq
+        self._unsent.append(seq)
         return True
 
     def settle(self, key: str) -> None:
@@ -73,95 +88,90 @@ class LaneSender:
         if receiver == self.receiver_epoch or receiver.is_older_than(self.receiver_epoch):
             return False
         self.receiver_epoch = receiver
+        unsent = set(self._unsent)
+        for seq, kept in self._kept.items():
+            kept.repeat = kept.repeat or seq not in unsent
         self._acked = 0
-        for kept in self._kept.values():
-            kept.repeat = kept.repeat or kept.sent_ns > 0
-            kept.sent_ns = 0
+        self._go_back(0)
         return True
 
     def on_ack(self, ack: Ack) -> None:
         if ack.epoch != self.epoch or ack.receiver_epoch != self.receiver_epoch or ack.seq <= self._acked:
             return
         self._acked = ack.seq
-        if self.by_result:
-            return
-        while self._kept and next(iter(self._kept)) <= ack.seq:
-            _, kept = self._kept.popitem(last=False)
-            del self._by_key[kept.key]
+        in_flight = self._in_flight
+        while in_flight and in_flight[0] <= ack.seq:
+            seq = in_flight.popleft()
+            if not self.by_result and (kept := self._kept.pop(seq, None)) is not None:
+                del self._by_key[kept.key]
+        self._waiting_ns = 0
 
     def on_nack(self, nack: Nack) -> None:
         """A gap behind nack.seq: what follows it goes out again at once."""
-        if nack.epoch != self.epoch or nack.receiver_epoch != self.receiver_epoch:
-            return
-        self._acked = nack.seq
-        for seq, kept in self._kept.items():
-            if seq > nack.seq:
-                kept.sent_ns = 0
+        if nack.epoch == self.epoch and nack.receiver_epoch == self.receiver_epoch and nack.seq >= self._acked:
+            self._go_back(nack.seq)
 
     def due(self, now_ns: int) -> list[Data]:
         """Frames to send now: what was never sent, and everything unacknowledged once the oldest is overdue."""
-        if self.receiver_epoch == NO_EPOCH or not self._kept:
+        if self.receiver_epoch == NO_EPOCH:
             return []
-        waiting = [(seq, kept) for seq, kept in self._kept.items() if seq > self._acked]
-        if not waiting:
-            return []
-        sent_ns = waiting[0][1].sent_ns
-        overdue = 0 < sent_ns <= now_ns - RESEND_NS
+        if self._in_flight:
+            if not self._waiting_ns:
+                self._waiting_ns = now_ns
+            elif now_ns - self._waiting_ns >= RESEND_NS:
+                self._go_back(self._acked)
         frames: list[Data] = []
-        after = self._acked
-        batch: list[tuple[int, _Kept]] = []
-        for seq, kept in waiting:
-            if kept.sent_ns and not overdue:
-                after = seq
-                continue
-            if batch and (len(batch) == BODIES_MAX or kept.repeat != batch[0][1].repeat):
-                frames.append(self._frame(batch, after, now_ns))
-                after = batch[-1][0]
-                batch = []
-            batch.append((seq, kept))
-        if batch:
-            frames.append(self._frame(batch, after, now_ns))
+        while self._unsent:
+            frame = self._next_frame()
+            if frame is not None:
+                frames.append(frame)
+        if frames and not self._waiting_ns:
+            self._waiting_ns = now_ns
         return frames
 
     def next_due_ns(self) -> int | None:
         """When `due` has work next, if nothing else happens; 0 is at once."""
-        if self.receiver_epoch == NO_EPOCH:
+        if self.receiver_epoch == NO_EPOCH or not (self._unsent or self._in_flight):
             return None
-        for seq, kept in self._kept.items():
-            if seq > self._acked:
-                return kept.sent_ns + RESEND_NS if kept.sent_ns else 0
-        return None
+        return 0 if self._unsent else self._waiting_ns + RESEND_NS
 
-    def _frame(self, batch: list[tuple[int, _Kept]], after: int, now_ns: int) -> Data:
-        for _, kept in batch:
-            kept.sent_ns = now_ns
-        return Data(
-            lane=self.name,
-            sender=self.sender,
-            epoch=self.epoch,
-            to=self.receiver_epoch,
-            after=after,
-            seqs=[seq for seq, _ in batch],
-            repeat=batch[0][1].repeat,
-            covers=[kept.covers for _, kept in batch],
-            bodies=[kept.body for _, kept in batch],
-        )
+    def _go_back(self, acked: int) -> None:
+        """Everything kept after `acked` is unsent again."""
+        self._after = acked
+        self._in_flight = deque(seq for seq in self._in_flight if seq <= acked)
+        self._unsent = deque(seq for seq in self._kept if seq > acked)
+        self._waiting_ns = 0
 
-
-class Delivery(NamedTuple):
-    """One body to handle."""
-
-    seq: int
-    covers: int
-    body: msgspec.Raw
+    def _next_frame(self) -> Data | None:
+        """The next frame of one kind (repeats or not); None when all that was left had been settled."""
+        seqs: list[int] = []
+        covers: list[int] = []
+        bodies: list[msgspec.Raw] = []
+        repeat = False
+        while self._unsent and len(seqs) < BODIES_MAX:
+            kept = self._kept.get(self._unsent[0])
+            if kept is None:
+                self._unsent.popleft()
+                continue
+            if seqs and kept.repeat != repeat:
+                break
+            repeat = kept.repeat
+            seqs.append(self._unsent.popleft())
+            covers.append(kept.covers)
+            bodies.append(kept.body)
+        if not seqs:
+            return None
+        after, self._after = self._after, seqs[-1]
+        self._in_flight.extend(seqs)
+        return Data(self.name, self.sender, self.epoch, self.receiver_epoch, after, seqs, repeat, covers, bodies)
 
 
 class Verdict(NamedTuple):
-    """What a Data frame comes to: bodies to handle in order, and an answer to send at once (acks come later)."""
+    """What a Data frame comes to: its bodies from `start` on are to be handled in order, none when it is `dropped`
+    whole; and an answer to send at once (acks come later)."""
 
-    deliveries: list[Delivery]
+    start: int
     answer: Nack | FencedOff | None = None
-    dropped: int = 0
     foreign: bool = False
     """The sender speaks from another journal than the one known: an operator must adopt it first."""
 
@@ -187,23 +197,22 @@ class LaneReceiver:
 
     def accept(self, frame: Data) -> Verdict:
         stream = self._streams.get(frame.sender)
+        whole = len(frame.bodies)
         if stream is not None and frame.epoch.is_older_than(stream.epoch):
-            if self.facts:
-                return Verdict(_all(frame))
-            return Verdict([], FencedOff(self.name, self.receiver, stream.epoch), len(frame.bodies))
+            return Verdict(0) if self.facts else Verdict(whole, FencedOff(self.name, self.receiver, stream.epoch))
         if stream is not None and stream.epoch.origin != frame.epoch.origin and not self.facts:
-            return Verdict([], None, len(frame.bodies), foreign=True)
+            return Verdict(whole, foreign=True)
         if frame.to != self.epoch:
-            return Verdict(_all(frame) if self.facts else [], None, 0 if self.facts else len(frame.bodies))
+            return Verdict(0 if self.facts else whole)
         if stream is None or stream.epoch != frame.epoch:
             stream = self._streams[frame.sender] = _Stream(frame.epoch)
         if frame.after > stream.last:
             nack = Nack(self.name, self.receiver, self.epoch, frame.epoch, stream.last)
-            return Verdict([], nack, len(frame.bodies))
-        fresh = [delivery for delivery in _all(frame) if delivery.seq > stream.last]
-        if fresh:
-            stream.last = fresh[-1].seq
-        return Verdict(fresh, None, len(frame.bodies) - len(fresh))
+            return Verdict(whole, nack)
+        start = bisect_right(frame.seqs, stream.last)
+        if start < whole:
+            stream.last = frame.seqs[-1]
+        return Verdict(start)
 
     def ack(self, sender: str) -> Ack | None:
         """The cumulative acknowledgement to send once everything delivered from `sender` is safe."""
@@ -219,7 +228,3 @@ class LaneReceiver:
     def restore(self, epochs: dict[str, Epoch]) -> None:
         for sender, epoch in epochs.items():
             self._streams.setdefault(sender, _Stream(epoch))
-
-
-def _all(frame: Data) -> list[Delivery]:
-    return [Delivery(*row) for row in zip(frame.seqs, frame.covers, frame.bodies, strict=True)]

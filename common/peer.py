@@ -8,7 +8,6 @@ time is an argument, so the simulator runs the same class without sockets. It ne
 from __future__ import annotations
 
 from collections import Counter
-from typing import NamedTuple
 
 import msgspec
 
@@ -38,12 +37,13 @@ from common.topology import ASK_INBOX, CANCEL_INBOX, LANES, inbox, lane
 
 HELLO_NS = 500_000_000
 ASK_AGAIN_NS = 200_000_000
+NEVER_ASKED = -ASK_AGAIN_NS
 SNAPSHOT_COALESCE_NS = 50_000_000
 BLOCKED_NS = 10_000_000
 """Wait this long before trying again to push to a receiver that is away (ZeroMQ reconnects every 10 ms)."""
 
 
-class Item(NamedTuple):
+class Item(msgspec.Struct, gc=False):
     """Something to handle.
 
     `kind`: lane, ask, event, snapshot, gap, answer, reset (a lane's receiver restarted), foreign (a lane's sender
@@ -54,7 +54,7 @@ class Item(NamedTuple):
     origin: Origin
     body: msgspec.Raw
     repeat: bool = False
-    bodies: list[msgspec.Raw] = []  # noqa: RUF012 (never mutated)
+    bodies: list[msgspec.Raw] = []
 
 
 _EMPTY = msgspec.Raw(b"")
@@ -64,7 +64,7 @@ class _Asked(msgspec.Struct):
     owner: str
     inbox: str
     body: bytes
-    sent_ns: int = 0
+    sent_ns: int = NEVER_ASKED
 
 
 def addressed(peer: str) -> bytes:
@@ -92,6 +92,7 @@ class Peer:
         self._bus = bus
         self._speaks = streams
         self._lane_senders = {row.name: self._lane_sender(row.name) for row in LANES if row.sender == name}
+        self._normal_lanes = {row.name: row.normal for row in LANES}
         self._lane_receivers = {
             row.name: LaneReceiver(row.name, name, epoch, facts=row.inbox.endswith(".facts"))
             for row in LANES
@@ -126,10 +127,8 @@ class Peer:
 
     def send(self, lane_name: str, key: str, body: Message, *, repeat: bool = False) -> bool:
         """Put a message on a lane; False when it is full."""
-        covers = 0
-        normal = lane(lane_name).normal
-        if normal:
-            covers = self._lane_senders[normal].last
+        normal = self._normal_lanes[lane_name]
+        covers = self._lane_senders[normal].last if normal else 0
         return self._lane_senders[lane_name].offer(key, encode(body), covers=covers, repeat=repeat)
 
     def settle(self, lane_name: str, key: str) -> None:
@@ -137,6 +136,10 @@ class Peer:
 
     def lane_length(self, lane_name: str) -> int:
         return len(self._lane_senders[lane_name])
+
+    def unacknowledged(self, lane_name: str) -> int:
+        """How many messages of a lane the receiver has not said to be safe."""
+        return self._lane_senders[lane_name].unacknowledged
 
     def reply(self, to: str, body: Message) -> None:
         self._out_answers.setdefault(to, []).append(encode(body))
@@ -282,15 +285,16 @@ class Peer:
             self.counters["frames_unexpected"] += 1
             return
         verdict = receiver.accept(frame)
-        self.counters["lane_dropped"] += verdict.dropped
+        self.counters["lane_dropped"] += verdict.start
         if verdict.foreign:
             items.append(Item("foreign", Origin(frame.sender, frame.lane), _EMPTY))
         elif verdict.answer is not None:
             self._say(frame.sender, verdict.answer)
-        elif not verdict.deliveries:
+        elif verdict.start == len(frame.bodies):
             self._to_ack.add((frame.lane, frame.sender))
-        for seq, covers, body in verdict.deliveries:
-            items.append(Item("lane", Origin(frame.sender, frame.lane, seq, covers), body, frame.repeat))
+        for i in range(verdict.start, len(frame.bodies)):
+            origin = Origin(frame.sender, frame.lane, frame.seqs[i], frame.covers[i])
+            items.append(Item("lane", origin, frame.bodies[i], frame.repeat))
 
     def _take_ask(self, frame: Ask, items: list[Item], now_ns: int) -> None:
         if frame.to != self.epoch:
@@ -326,7 +330,11 @@ class Peer:
         self.peer_epochs[process] = epoch
         for asked in self._asked.values():
             if asked.owner == process:
-                asked.sent_ns = 0
+                asked.sent_ns = NEVER_ASKED
+        for (owner, topic), reader in self._readers.items():
+            if owner == process and reader.owner_is(epoch):
+                self.counters["stream_gaps"] += 1
+                items.append(Item("gap", Origin(owner, topic), _EMPTY))
         for name, sender in self._lane_senders.items():
             if inbox(lane(name).inbox).owner == process and sender.on_hello(epoch):
                 items.append(Item("reset", Origin(process, name), _EMPTY))

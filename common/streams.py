@@ -16,6 +16,7 @@ BUFFER_MAX = 20_000
 """Events kept while a snapshot is awaited; beyond it they are dropped and the next snapshot is asked for."""
 
 ASK_AGAIN_NS = 200_000_000
+NEVER_ASKED = -ASK_AGAIN_NS
 BEAT_NS = 1_000_000_000
 """A topic that was written to gets a beat this long after, so that losing its last message is seen too."""
 
@@ -82,7 +83,7 @@ class StreamReader:
         self._buffer: list[Published] = []
         self._buffered = 0
         self._parts: list[Published] = []
-        self._asked_ns = 0
+        self._asked_ns = NEVER_ASKED
 
     def should_ask(self, now_ns: int) -> bool:
         """Whether a snapshot is needed and was not asked for a moment ago."""
@@ -92,14 +93,18 @@ class StreamReader:
         """A snapshot was asked for."""
         self._asked_ns = now_ns
 
+    def owner_is(self, epoch: Epoch) -> bool:
+        """The owner's epoch, as it says. True when that ends what we knew: a gap."""
+        if epoch == self._epoch or epoch.is_older_than(self._epoch):
+            return False
+        self._epoch = epoch
+        self._seq = 0
+        return self._lose()
+
     def hear(self, frame: Published) -> Heard:
         if frame.epoch.is_older_than(self._epoch):
             return NOTHING
-        gap = False
-        if frame.epoch != self._epoch:
-            gap = self._lose()
-            self._epoch = frame.epoch
-            self._seq = 0
+        gap = self.owner_is(frame.epoch)
         if frame.snapshot:
             return self._hear_snapshot(frame, gap)
         if not self.synced:
@@ -149,7 +154,7 @@ class StreamReader:
         self.synced = False
         self._parts = []
         self._buffer, self._buffered = [], 0
-        self._asked_ns = 0
+        self._asked_ns = NEVER_ASKED
         if was:
             self.gaps += 1
         return was

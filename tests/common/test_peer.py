@@ -1,0 +1,292 @@
+"""Peers over the memory bus: lanes, asks, answers and streams between processes that may die."""
+
+from __future__ import annotations
+
+import random
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from common.errors import Fenced
+from common.frames import Epoch
+from common.memorybus import MemoryNetwork
+from common.messages import Accepted, Cancel, GetBook, Message, PlaceResult, QueryOrder, TickChanged, decode
+from common.peer import ASK_AGAIN_NS, Item, Peer
+from common.reasons import Reason
+from common.types import Outcome
+
+MS = 1_000_000
+
+
+class World:
+    """A few peers, one clock."""
+
+    def __init__(self, network: MemoryNetwork | None = None) -> None:
+        self.network = network or MemoryNetwork()
+        self.peers: dict[str, Peer] = {}
+        self.items: dict[str, list[Item]] = {}
+        self.now = 1
+        self.lives: dict[str, int] = {}
+
+    def start(self, name: str) -> Peer:
+        self.lives[name] = self.lives.get(name, 0) + 1
+        streams = not name.startswith("cli")
+        peer = Peer(self.network.bus(name), name, Epoch("", self.lives[name]), streams=streams)
+        self.peers[name] = peer
+        self.items.setdefault(name, [])
+        return peer
+
+    def kill(self, name: str) -> None:
+        self.network.drop(name)
+        del self.peers[name]
+
+    def run(self, ms: int) -> None:
+        for _ in range(ms):
+            self.now += MS
+            for name, peer in list(self.peers.items()):
+                items = peer.receive(self.now)
+                self.items[name] += items
+                for item in items:
+                    if item.kind == "lane":
+                        peer.handled(item.origin)
+                for topic in peer.snapshots_wanted(self.now):
+                    peer.publish_snapshot(topic, [TickChanged("snapshot", 0, 0, 0)], self.now)
+                peer.flush(self.now)
+
+    def got(self, name: str, kind: str = "lane") -> list[Message]:
+        return [decode(item.body) for item in self.items[name] if item.kind == kind]
+
+
+def query(n: int) -> QueryOrder:
+    return QueryOrder(f"a-{n}", "polymarket", "main", f"0x{n}")
+
+
+def result(n: int) -> PlaceResult:
+    return PlaceResult(f"a-{n}", "0x", Outcome.DONE, Reason.OK, "")
+
+
+def test_a_lane_message_reaches_a_receiver_that_starts_later() -> None:
+    world = World()
+    executor = world.start("executor")
+    executor.send("actions", "a-1", query(1))
+    world.run(50)
+    world.start("gateway")
+    world.run(50)
+    assert world.got("gateway") == [query(1)]
+
+
+def test_outstanding_actions_are_repeated_to_a_restarted_gateway_and_marked() -> None:
+    world = World()
+    executor = world.start("executor")
+    world.start("gateway")
+    executor.send("actions", "a-1", query(1))
+    executor.send("actions", "a-2", query(2))
+    world.run(20)
+    executor.settle("actions", "a-1")
+    world.kill("gateway")
+    world.items["gateway"].clear()
+    world.run(20)
+    world.start("gateway")
+    world.run(700)
+    executor.send("actions", "a-3", query(3))
+    world.run(20)
+    lane = [(decode(item.body), item.repeat) for item in world.items["gateway"] if item.kind == "lane"]
+    assert lane == [(query(2), True), (query(3), False)]
+
+
+def test_what_was_meant_for_the_dead_is_not_served_by_its_successor_twice() -> None:
+    """ZeroMQ delivers to a successor what was queued for the dead; request frames name the epoch they are for."""
+    world = World()
+    executor = world.start("executor")
+    gateway_bus = world.network
+    world.start("gateway")
+    world.run(20)
+    executor.send("actions", "a-1", query(1))
+    executor.flush(world.now)
+    queue = gateway_bus._buses["gateway"].inboxes["gateway.action"]
+    stray = list(queue)
+    world.kill("gateway")
+    world.start("gateway")
+    gateway_bus._buses["gateway"].inboxes["gateway.action"].extend(stray)
+    world.run(700)
+    assert world.got("gateway") == [query(1)]
+    assert world.peers["gateway"].counters["lane_dropped"] >= 1
+
+
+def test_a_cancel_carries_what_it_covers() -> None:
+    """Ordinals of the normal lane up to the moment the cancel was made."""
+    world = World()
+    executor = world.start("executor")
+    world.start("gateway")
+    executor.send("actions", "a-1", query(1))
+    executor.send("cancels", "a-2", Cancel("a-2", "polymarket", "main", ["0x1"]))
+    executor.send("actions", "a-3", query(3))
+    world.run(20)
+    lane = [item for item in world.items["gateway"] if item.kind == "lane"]
+    seqs = {decode(item.body): item.origin.seq for item in lane if item.origin.lane == "actions"}
+    covers = next(item.origin.covers for item in lane if item.origin.lane == "cancels")
+    assert seqs[query(1)] == covers < seqs[query(3)]
+
+
+def test_the_cancel_inbox_is_served_before_the_action_inbox() -> None:
+    world = World()
+    executor = world.start("executor")
+    gateway = world.start("gateway")
+    world.run(5)
+    for n in range(50):
+        executor.send("actions", f"a-{n}", query(n))
+    executor.send("cancels", "c", Cancel("c", "polymarket", "main", ["0x1"]))
+    executor.flush(world.now)
+    first = gateway.receive(world.now)[0]
+    assert isinstance(decode(first.body), Cancel)
+
+
+def test_a_result_is_kept_until_it_is_acknowledged() -> None:
+    world = World()
+    gateway = world.start("gateway")
+    gateway.send("results", "a-1", result(1))
+    world.run(30)
+    assert gateway.lane_length("results") == 1
+    world.start("executor")
+    world.run(700)
+    assert world.got("executor") == [result(1)]
+    assert gateway.lane_length("results") == 0
+
+
+def test_an_ask_is_answered_through_the_addressed_topic_only() -> None:
+    world = World()
+    world.start("market_data")
+    one, two = world.start("cli-1"), world.start("cli-2")
+    one.request("market_data", "r-1", GetBook("r-1", "m"))
+    two.listen_to("market_data")
+    world.run(20)
+    asked = next(item for item in world.items["market_data"] if item.kind == "ask")
+    world.peers["market_data"].reply(asked.origin.sender, Accepted("r-1"))
+    world.run(5)
+    assert world.got("cli-1", "answer") == [Accepted("r-1")]
+    assert world.got("cli-2", "answer") == []
+
+
+def test_a_lost_answer_is_asked_for_again_under_the_same_id() -> None:
+    world = World()
+    world.start("market_data")
+    cli = world.start("cli-1")
+    cli.request("market_data", "r-1", GetBook("r-1", "m"))
+    world.run(2 * ASK_AGAIN_NS // MS + 50)
+    asks = world.got("market_data", "ask")
+    assert len(asks) >= 2
+    assert set(asks) == {GetBook("r-1", "m")}
+    cli.forget("r-1")
+    world.items["market_data"].clear()
+    world.run(500)
+    assert world.got("market_data", "ask") == []
+
+
+def test_a_stream_starts_with_a_snapshot_and_survives_the_publishers_restart() -> None:
+    world = World()
+    owner = world.start("market_data")
+    reader = world.start("executor")
+    reader.follow("market_data", "instruments")
+    world.run(20)
+    owner.publish("instruments", TickChanged("e", 1, 0, 0))
+    world.run(5)
+    kinds = [item.kind for item in world.items["executor"] if item.origin.lane == "instruments"]
+    assert kinds == ["snapshot", "event"]
+    world.kill("market_data")
+    world.start("market_data")
+    world.run(800)
+    kinds = [item.kind for item in world.items["executor"] if item.origin.lane == "instruments"]
+    assert kinds == ["snapshot", "event", "gap", "snapshot"]
+
+
+def test_snapshot_requests_of_many_readers_are_answered_once() -> None:
+    world = World()
+    world.start("market_data")
+    for n in range(5):
+        world.start(f"cli-{n}").follow("market_data", "instruments")
+    world.run(3)
+    sent: list[str] = []
+    world.peers["market_data"].publish_snapshot = lambda topic, *_: sent.append(topic)  # type: ignore[method-assign]
+    world.run(40)
+    assert len(sent) <= 1
+
+
+def test_a_zombie_learns_that_it_is_one() -> None:
+    world = World()
+    zombie = world.start("executor")
+    world.start("gateway")
+    zombie.send("actions", "a-1", query(1))
+    world.run(20)
+    zombie_bus = world.network._buses["executor"]
+    new = world.start("executor")
+    new.send("actions", "b-1", query(2))
+    world.run(700)
+    zombie.send("actions", "a-2", query(3))
+    world.peers["executor-zombie"] = zombie
+    world.items["executor-zombie"] = []
+    world.network._buses["executor-zombie"] = zombie_bus
+    with pytest.raises(Fenced):
+        world.run(700)
+    assert query(3) not in world.got("gateway")
+
+
+def test_an_undecodable_frame_is_counted_and_the_rest_is_served() -> None:
+    world = World()
+    gateway = world.start("gateway")
+    executor = world.start("executor")
+    world.network.push("x", "gateway.action", b"\xc1garbage")
+    executor.send("actions", "a-1", query(1))
+    world.run(20)
+    assert gateway.counters["frames_undecodable"] == 1
+    assert world.got("gateway") == [query(1)]
+
+
+@given(st.integers(0, 2**32))
+@settings(max_examples=40, deadline=None)
+def test_with_loss_and_deaths_every_action_is_executed_and_every_result_known(seed: int) -> None:
+    """A toy executor and a stateless toy gateway: each action's effect is deduped at the 'venue', none is lost."""
+    rng = random.Random(seed)
+    network = MemoryNetwork(lambda sender, to, frame: rng.random() < 0.2)
+    world = World(network)
+    executor = world.start("executor")
+    world.start("gateway")
+    venue: set[str] = set()
+    results: set[str] = set()
+    for step in range(400):
+        if step < 60:
+            executor.send("actions", f"a-{step}", query(step))
+        if step < 150 and rng.random() < 0.03:
+            world.kill("gateway")
+            world.start("gateway")
+        world.run(20)
+        for item in world.items["gateway"]:
+            if item.kind == "lane":
+                message = decode(item.body)
+                assert isinstance(message, QueryOrder)
+                venue.add(message.action_id)
+                world.peers["gateway"].send("results", message.action_id, result(int(message.action_id[2:])))
+        world.items["gateway"].clear()
+        for item in world.items["executor"]:
+            if item.kind == "lane":
+                found = decode(item.body)
+                assert isinstance(found, PlaceResult)
+                results.add(found.action_id)
+                executor.settle("actions", found.action_id)
+        world.items["executor"].clear()
+        if step > 60 and len(results) == 60:
+            break
+    assert venue == results == {f"a-{n}" for n in range(60)}
+
+
+def test_an_answer_of_any_size_is_split_into_frames() -> None:
+    world = World()
+    owner = world.start("market_data")
+    cli = world.start("cli-1")
+    cli.request("market_data", "r", GetBook("r", "m"))
+    world.run(10)
+    for n in range(600):
+        owner.reply("cli-1", Accepted(str(n)))
+    world.run(5)
+    assert [msgspec.to_builtins(m)[1] for m in world.got("cli-1", "answer")] == [str(n) for n in range(600)]

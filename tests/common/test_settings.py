@@ -1,0 +1,109 @@
+"""Settings: every key checked, every refusal names it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from common.errors import ConfigError
+from common.settings import ROOT, Settings, config_file, is_loopback, load_settings
+
+DEMO = ROOT / "deploy" / "config" / "demo.toml"
+
+
+@pytest.fixture(autouse=True)
+def _no_overrides(monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    for name in list(os.environ):
+        if name.startswith("POLYEXEC_"):
+            monkeypatch.delenv(name)
+
+
+def test_the_demo_file_is_complete_and_valid() -> None:
+    settings = load_settings(DEMO)
+    assert settings.mode.value == "demo"
+    assert settings.wallet_of("default") is not None
+    assert settings.wallet_of("nobody") is None
+
+
+def test_the_demo_file_names_every_key_with_its_default() -> None:
+    """One complete file per mode: a reader of the file sees every setting there is."""
+    import tomllib
+
+    written = tomllib.loads(DEMO.read_text())
+    loaded = load_settings(DEMO)
+    for section in Settings.model_fields:
+        value = getattr(loaded, section)
+        if hasattr(type(value), "model_fields"):
+            assert set(written[section]) == set(type(value).model_fields), section
+
+
+def test_the_environment_overrides_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POLYEXEC_MIRROR__SPEED", "20")
+    assert load_settings(DEMO).mirror.speed == 20
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "key"),
+    [
+        ("POLYEXEC_MIRROR__SPED", "5", "mirror.sped"),
+        ("POLYEXEC_MIROR__SPEED", "5", "POLYEXEC_MIROR__SPEED"),
+        ("POLYEXEC_MIRROR__SPEED", "fast", "mirror.speed"),
+        ("POLYEXEC_MIRROR__SPEED", "0", "mirror.speed"),
+        ("POLYEXEC_POLYMARKET_SIM__PORT", "70000", "polymarket_sim.port"),
+        ("POLYEXEC_POLYMARKET_SIM__CONTROL_PORT", "8090", "polymarket_sim.control_port"),
+        ("POLYEXEC_EXCHANGE__CONFIRMED_DELAY_MS", "1", "exchange.confirmed_delay_ms"),
+        ("POLYEXEC_MARKET_DATA__DEAD_AFTER_S", "5", "market_data.dead_after_s"),
+        ("POLYEXEC_POLYMARKET__CLOB_URL", "http://example.org", "polymarket.clob_url"),
+        ("POLYEXEC_POLYMARKET__CLOB_URL", "ftp://127.0.0.1", "polymarket.clob_url"),
+        ("POLYEXEC_MODE", "fantasy", "mode"),
+    ],
+)
+def test_a_bad_value_is_refused_with_its_key(monkeypatch: pytest.MonkeyPatch, name: str, value: str, key: str) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError) as refused:
+        load_settings(DEMO)
+    assert refused.value.key == key
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("mode = 'demo'\nsurprise = 1", "surprise"),
+        ("mode = ", "bad.toml"),
+        ("mode = 'demo'", "polymarket"),
+    ],
+)
+def test_a_bad_file_is_refused_with_the_file_or_key(tmp_path: Path, text: str, key: str) -> None:
+    file = tmp_path / "bad.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigError) as refused:
+        load_settings(file)
+    assert key in refused.value.key
+
+
+def test_a_missing_file_is_refused_with_its_name(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="POLYEXEC_CONFIG"):
+        load_settings(tmp_path / "none.toml")
+
+
+def test_relations_between_accounts_and_wallets_hold(tmp_path: Path) -> None:
+    file = tmp_path / "bad.toml"
+    file.write_text(DEMO.read_text().replace('wallet = "main"', 'wallet = "other"'))
+    with pytest.raises(ConfigError, match="unknown wallet"):
+        load_settings(file)
+
+
+def test_the_mode_chooses_the_file() -> None:
+    assert config_file({}).name == "demo.toml"
+    assert config_file({"POLYEXEC_MODE": "live"}).name == "live.toml"
+    assert config_file({"POLYEXEC_CONFIG": "/x/y.toml"}) == Path("/x/y.toml")
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"), [("127.0.0.1", True), ("::1", True), ("localhost", True), ("10.0.0.1", False), ("a.b", False)]
+)
+def test_loopback_is_this_machine_only(host: str, loopback: bool) -> None:
+    assert is_loopback(host) is loopback
