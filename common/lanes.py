@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import deque
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 
@@ -26,16 +26,8 @@ def first_ordinal(epoch: Epoch) -> int:
     return (epoch.n & 0x7FFF_FFFF) << 32
 
 
-class _Kept:
-    """One message until it is released. A plain object: this is the hottest allocation of the bus."""
-
-    __slots__ = ("body", "covers", "key", "repeat")
-
-    def __init__(self, key: str, body: msgspec.Raw, covers: int, repeat: bool) -> None:
-        self.key = key
-        self.body = body
-        self.covers = covers
-        self.repeat = repeat
+_Kept: TypeAlias = tuple[str, bytes, int]
+"""Key, body, covers. A tuple: this is the hottest allocation of the bus."""
 
 
 class LaneSender:
@@ -52,6 +44,9 @@ class LaneSender:
         self._kept: dict[int, _Kept] = {}
         self._by_key: dict[str, int] = {}
         self._unsent: deque[int] = deque()
+        self._sent_upto = 0
+        self._repeat_upto = 0
+        self._repeats: set[int] = set()
         self._in_flight: deque[int] = deque()
         self._acked = 0
         self._after = 0
@@ -72,9 +67,11 @@ class LaneSender:
         if len(self._kept) >= self.limit:
             return False
         self.last = seq = self.last + 1
-        self._kept[seq] = _Kept(key, msgspec.Raw(body), covers, repeat)
+        self._kept[seq] = (key, body, covers)
         self._by_key[key] = seq
         self._unsent.append(seq)
+        if repeat:
+            self._repeats.add(seq)
         return True
 
     def settle(self, key: str) -> None:
@@ -82,15 +79,14 @@ class LaneSender:
         seq = self._by_key.pop(key, None)
         if seq is not None:
             del self._kept[seq]
+            self._repeats.discard(seq)
 
     def on_hello(self, receiver: Epoch) -> bool:
         """The receiver's epoch, as it says. True when it is new: everything kept goes out again, as repeats."""
         if receiver == self.receiver_epoch or receiver.is_older_than(self.receiver_epoch):
             return False
         self.receiver_epoch = receiver
-        unsent = set(self._unsent)
-        for seq, kept in self._kept.items():
-            kept.repeat = kept.repeat or seq not in unsent
+        self._repeat_upto = self._sent_upto
         self._acked = 0
         self._go_back(0)
         return True
@@ -103,7 +99,8 @@ class LaneSender:
         while in_flight and in_flight[0] <= ack.seq:
             seq = in_flight.popleft()
             if not self.by_result and (kept := self._kept.pop(seq, None)) is not None:
-                del self._by_key[kept.key]
+                del self._by_key[kept[0]]
+                self._repeats.discard(seq)
         self._waiting_ns = 0
 
     def on_nack(self, nack: Nack) -> None:
@@ -145,24 +142,27 @@ class LaneSender:
     def _next_frame(self) -> Data | None:
         """The next frame of one kind (repeats or not); None when all that was left had been settled."""
         seqs: list[int] = []
-        covers: list[int] = []
-        bodies: list[msgspec.Raw] = []
+        kept: list[_Kept] = []
         repeat = False
         while self._unsent and len(seqs) < BODIES_MAX:
-            kept = self._kept.get(self._unsent[0])
-            if kept is None:
+            seq = self._unsent[0]
+            found = self._kept.get(seq)
+            if found is None:
                 self._unsent.popleft()
                 continue
-            if seqs and kept.repeat != repeat:
+            again = seq <= self._repeat_upto or seq in self._repeats
+            if seqs and again != repeat:
                 break
-            repeat = kept.repeat
+            repeat = again
             seqs.append(self._unsent.popleft())
-            covers.append(kept.covers)
-            bodies.append(kept.body)
+            kept.append(found)
         if not seqs:
             return None
         after, self._after = self._after, seqs[-1]
+        self._sent_upto = max(self._sent_upto, seqs[-1])
         self._in_flight.extend(seqs)
+        covers = [row[2] for row in kept]
+        bodies = [msgspec.Raw(row[1]) for row in kept]
         return Data(self.name, self.sender, self.epoch, self.receiver_epoch, after, seqs, repeat, covers, bodies)
 
 
