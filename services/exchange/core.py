@@ -112,6 +112,9 @@ class ExchangeCore:
     def outstanding(self) -> list[Effect]:
         return []
 
+    def missing(self) -> str:
+        return ""
+
     def counters(self) -> dict[str, int]:
         engine, memory = self.engine, self.memory
         return {

@@ -1,0 +1,1 @@
+"""Naive twins: slow, obvious implementations the fast ones must agree with."""

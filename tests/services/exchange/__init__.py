@@ -1,0 +1,1 @@
+"""Tests of the exchange: trader-readable tables and one module per source module."""
