@@ -91,8 +91,7 @@ def recover_address(digest: bytes, signature: str | bytes) -> str:
     recovery = raw[64] - 27 if raw[64] >= 27 else raw[64]
     try:
         public = PublicKey.from_signature_and_message(raw[:64] + bytes((recovery,)), digest, hasher=None)
-    except Exception as error:
-        # coincurve raises a bare Exception for some unparsable signatures
+    except ValueError as error:
         raise _bad_signature() from error
     return _address_of(public)
 

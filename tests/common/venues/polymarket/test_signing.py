@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import copy
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from eth_account import Account
@@ -38,6 +41,24 @@ def test_keccak_equals_eth_utils_and_pycryptodome(data: bytes) -> None:
     from Crypto.Hash import keccak as pycryptodome
 
     assert keccak(data) == eth_keccak(data) == pycryptodome.new(digest_bits=256, data=data).digest()
+
+
+def test_where_the_c_keccak_is_not_built_pycryptodome_gives_the_same_order_id() -> None:
+    program = (
+        "import sys; sys.modules['sha3'] = None\n"
+        "from tests.common.venues.polymarket.vectors import VECTORS, order_of\n"
+        "from common.venues.polymarket.orders import order_id\n"
+        "print(order_id(order_of(VECTORS['orders_v2'][0]), 137, False, 2))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=Path(__file__).parents[4],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert run.stdout.strip() == VECTORS["orders_v2"][0]["order_hash"]
 
 
 @settings(max_examples=40, deadline=None)
