@@ -36,7 +36,8 @@ def topology_page() -> str:
     lanes = [(r.name, r.sender, r.inbox, r.kept_until, str(r.limit), r.when_full, r.normal) for r in LANES]
     return (
         f"{NOTE}# Topology\n\nEvery process binds `<name>.out` (XPUB: streams, addressed answers and\n"
-        "acks, telemetry) and its inboxes (PULL). Everybody else connects. The table is `common/topology.py`.\n\n## Processes\n\n"
+        "acks, telemetry) and its inboxes (PULL). Everybody else connects. The table is `common/topology.py`.\n\n"
+        "## Processes\n\n"
         + table(("process", "kind"), processes)
         + "\n## Inboxes, highest priority first per owner\n\n"
         + table(("inbox", "bound by", "senders", "carries", "high water", "when full"), inboxes)
