@@ -48,7 +48,7 @@ def topology_page() -> str:
 
 def messages_page() -> str:
     parts = [
-        f"{NOTE}# Messages\n\nFrozen msgpack arrays `[tag, field, ...]`; prices, sizes and money in micros, times in ns.\n"
+        f"{NOTE}# Messages\n\nFrozen msgpack arrays `[tag, field, ...]`, in micros and nanoseconds.\n"
     ]
     for kind in (*MESSAGES, *Frame.__subclasses__()):
         hints = typing.get_type_hints(kind)
