@@ -1,0 +1,132 @@
+"""What the user channel of one wallet means for the executor. Pure.
+
+In: the life of the connection (opened, heard, lost) and its frames. Out: messages for the lane, in order: own fills,
+changes of own orders, and whether the feed can be trusted. It keeps no orders: a loss is reported at once, and what
+happened in between is the executor's to catch up. Other people's legs of a trade never leave here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from common.errors import Refusal
+from common.messages import Message, UserFeedChanged, VenueFill, VenueOrderChanged
+from common.types import FeedState
+from common.venues.polymarket.user import OrderEvent, TradeEvent, own_fills, parse_user_frame
+
+VENUE = "polymarket"
+_TEXT_MAX = 200
+
+
+class UserFeed:
+    """One wallet's user channel."""
+
+    def __init__(self, wallet: str, api_key: str, addresses: frozenset[str]) -> None:
+        self.wallet = wallet
+        self.state = FeedState.CONNECTING
+        self.reason = "not connected yet"
+        self.counters: Counter[str] = Counter()
+        self._api_key = api_key
+        self._addresses = addresses
+
+    def on_opened(self, wall_ns: int) -> list[Message]:
+        """Connected and subscribed; the channel acknowledges nothing, so nothing is known before it is heard."""
+        return self._change(FeedState.CONNECTING, "subscribing", wall_ns)
+
+    def on_heard(self, wall_ns: int) -> list[Message]:
+        """A PONG or a frame after (re)connecting: events arrive from here on. Anything earlier must be caught up."""
+        if self.state is FeedState.LIVE:
+            return []
+        return self._change(FeedState.LIVE, "", wall_ns)
+
+    def on_lost(self, state: FeedState, reason: str, wall_ns: int) -> list[Message]:
+        """`state`: STALE when the venue went silent, CLOSED when the connection ended or could not be made."""
+        return self._change(state, reason[:_TEXT_MAX], wall_ns)
+
+    def on_reader_restarted(self, wall_ns: int, reason: str) -> list[Message]:
+        """The reader may have missed something and must catch up: it is told a loss, and then the present state."""
+        told: list[Message] = [self._told(FeedState.CONNECTING, reason, wall_ns)]
+        if self.state is not FeedState.CONNECTING:
+            told.append(self._told(self.state, self.reason, wall_ns))
+        return told
+
+    def on_frame(self, raw: bytes, wall_ns: int) -> list[Message]:
+        """The messages of one frame. What cannot be read ends trust in the feed: it may have been a fill."""
+        messages = self.on_heard(wall_ns)
+        try:
+            events = parse_user_frame(raw)
+        except Refusal as refusal:
+            return messages + self._unreadable(refusal.message, wall_ns)
+        for event in events:
+            if isinstance(event, OrderEvent):
+                messages += self._order(event, wall_ns)
+            elif isinstance(event, TradeEvent):
+                messages += self._trade(event)
+            elif event.problem:
+                messages += self._unreadable(f"{event.event_type}: {event.problem}", wall_ns)
+            else:
+                self.counters["events_of_unknown_type"] += 1
+        return messages
+
+    def _order(self, event: OrderEvent, wall_ns: int) -> list[Message]:
+        if not self._is_ours(event):
+            self.counters["events_of_others"] += 1
+            return []
+        self.counters["order_events"] += 1
+        return [
+            VenueOrderChanged(
+                VENUE,
+                self.wallet,
+                event.venue_order_id,
+                event.kind.value,
+                event.status.value,
+                event.status_text[:_TEXT_MAX],
+                event.size_matched,
+                event.event_ns or wall_ns,
+            )
+        ]
+
+    def _is_ours(self, event: OrderEvent) -> bool:
+        named = (event.owner, event.order_owner, event.maker_address)
+        if not any(named):
+            return True  # the channel is private; some events name nobody
+        return self._api_key in named[:2] or event.maker_address.lower() in self._addresses
+
+    def _trade(self, trade: TradeEvent) -> list[Message]:
+        fills = own_fills(trade, self._api_key, self._addresses)
+        self.counters["own_fills"] += len(fills)
+        if not fills:
+            self.counters["events_of_others"] += 1
+        return [
+            VenueFill(
+                VENUE,
+                self.wallet,
+                fill.trade_id,
+                fill.venue_order_id,
+                fill.token_id,
+                fill.side,
+                fill.size,
+                fill.price,
+                fill.cash,
+                fill.is_taker,
+                fill.settlement,
+                fill.tx_hash,
+                fill.match_ns,
+            )
+            for fill in fills
+        ]
+
+    def _unreadable(self, problem: str, wall_ns: int) -> list[Message]:
+        """Say that something was missed, and that what follows is heard again: the executor catches up in between."""
+        self.counters["frames_unreadable"] += 1
+        lost = self._change(FeedState.SUSPECT, f"unreadable: {problem}"[:_TEXT_MAX], wall_ns)
+        return lost + self.on_heard(wall_ns)
+
+    def _change(self, state: FeedState, reason: str, wall_ns: int) -> list[Message]:
+        if (state, reason) == (self.state, self.reason):
+            return []
+        self.state, self.reason = state, reason
+        return [self._told(state, reason, wall_ns)]
+
+    def _told(self, state: FeedState, reason: str, wall_ns: int) -> Message:
+        return UserFeedChanged(VENUE, self.wallet, state, reason, wall_ns)
