@@ -7,6 +7,7 @@ kept: a cancel does no harm twice). Used order ids are never dropped; full means
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from hashlib import blake2b
 from typing import TypeAlias
 
@@ -25,7 +26,10 @@ class Answers:
     """Answers by command id in the order they were given."""
 
     def __init__(self, rows: list[tuple[str, int, Answer]] | None = None, limit: int = ANSWERS_MAX) -> None:
-        self._rows: dict[str, tuple[int, Answer]] = {key: (at, answer) for key, at, answer in rows or ()}
+        # an OrderedDict: the oldest is found at once, however many were dropped before it
+        self._rows: OrderedDict[str, tuple[int, Answer]] = OrderedDict()
+        for key, at, answer in rows or ():
+            self._rows[key] = (at, answer)
         self._limit = limit
 
     def find(self, command_id: str) -> Answer | None:
@@ -34,13 +38,8 @@ class Answers:
 
     def full(self, mono_ns: int) -> bool:
         """Whether no answer can be kept now; drops what is old enough first."""
-        old = []
-        for key, (at, _) in self._rows.items():
-            if mono_ns - at <= KEPT_NS:
-                break
-            old.append(key)
-        for key in old:
-            del self._rows[key]
+        while self._rows and mono_ns - next(iter(self._rows.values()))[0] > KEPT_NS:
+            self._rows.popitem(last=False)
         return len(self._rows) >= self._limit
 
     def keep(self, command_id: str, mono_ns: int, answer: Answer) -> None:

@@ -263,7 +263,6 @@ LADDERS = {
         ladder mm bids 5@0.53 asks 4@0.54 10@0.55 -> ok
         trade quote SELL YES 4 @ 0.55 fee 0 from a1 BUY YES 4 @ 0.55
         trade quote SELL YES 2 @ 0.55 fee 0 from a1 BUY YES 2 @ 0.55
-        events m.TradeMade a.TradeMade m.TradeMade a.TradeMade m.LevelsChanged a.OrderMatched a.OrderMatched m.StepCompleted
         book bids 5@0.53 asks 8@0.55 6@0.7
         ladder mm bids 5@0.53 asks 4@0.54 10@0.55 -> ok
         book bids 5@0.53 asks 4@0.54 10@0.55 6@0.7

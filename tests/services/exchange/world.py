@@ -87,14 +87,16 @@ class World:
             if micros(amount):
                 self.send(Deposit(self.next_id(), name, token, micros(amount)))
 
-    def order(
+    def order(  # noqa: PLR0917 (as in the tables: who, id, side, outcome, size, price)
         self, account: str, order_id: str, side: str, token: str, size: str, price: str, **more: Any
     ) -> SubmitOrder:
         tif = TimeInForce(more.pop("tif", "GTC"))
         command = more.pop("command_id", "") or self.next_id()
         return SubmitOrder(command, account, order_id, token, Side(side), micros(price), micros(size), tif, **more)
 
-    def submit(self, account: str, order_id: str, side: str, token: str, size: str, price: str, **more: Any) -> Message:
+    def submit(  # noqa: PLR0917 (as order)
+        self, account: str, order_id: str, side: str, token: str, size: str, price: str, **more: Any
+    ) -> Message:
         answer = self.send(self.order(account, order_id, side, token, size, price, **more))
         assert answer is not None
         return answer
