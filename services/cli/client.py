@@ -1,0 +1,258 @@
+"""The conversation behind each command: ask a process over the bus, follow an order until its story is told.
+
+In: parsed arguments. Out: bus structs. Raises Refusal for what was refused and Unavailable for a process that does
+not answer. Keeps no state: every id it makes is in the message it sends, so a repeat is answered, not done again.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol, TypeVar
+
+from common.errors import PolyexecError, Refusal
+from common.messages import (
+    BookReport,
+    CancelAccepted,
+    CancelAll,
+    CancelOrder,
+    Fill,
+    FillsReport,
+    GetBook,
+    GetFills,
+    GetMarkets,
+    GetOrder,
+    GetOrders,
+    GetPositions,
+    Heartbeat,
+    MarketsReport,
+    MarketView,
+    Message,
+    OrdersReport,
+    OrderView,
+    PlaceAnswer,
+    PlaceOrder,
+    Position,
+    PositionsReport,
+    Refused,
+)
+from common.reasons import Reason
+from common.topology import PROCESSES, out_address
+from common.types import OrderType, Side, Status, TimeInForce
+from services.cli.render import CancelAllOutcome, DoubtfulOrder
+
+ENDED: frozenset[Status] = frozenset({Status.FILLED, Status.CANCELLED, Status.REJECTED, Status.EXPIRED})
+RESTING: frozenset[Status] = frozenset({Status.WORKING, Status.PARTIALLY_FILLED})
+
+ANSWER_S = 5.0
+POLL_S = 0.03
+"""Between two looks at an order: below what a person notices, far above what a look costs."""
+STORY_S = 3.0
+"""How long `order place` follows an order; past it the order is shown as it is."""
+CANCEL_S = 5.0
+SUPERVISOR_SOCKET = "sv.sock"
+"""Name of supervisord's own socket in the run directory (deploy/supervisord.conf)."""
+
+Answer = TypeVar("Answer", bound=Message)
+
+
+class Unavailable(PolyexecError):
+    """A process that is needed is not there or does not answer."""
+
+
+class Bus(Protocol):
+    """What this module needs of common.requester.Requester."""
+
+    def request(self, owner: str, body: Message, *, timeout_s: float = 5.0, cancel: bool = False) -> Message: ...
+
+    def heartbeats(self, timeout_s: float = 1.0) -> dict[str, Heartbeat]: ...
+
+
+class PlaceArguments(NamedTuple):
+    """`order place` as parsed: micros, enums, and the client order id ("" makes one)."""
+
+    account: str
+    client_order_id: str
+    venue: str
+    market: str
+    outcome: str
+    side: Side
+    order_type: OrderType
+    tif: TimeInForce
+    post_only: bool
+    price: int
+    size: int
+    expires_s: int = 0
+
+
+class Story(NamedTuple):
+    """An order, and whether what was waited for has happened."""
+
+    order: OrderView
+    told: bool
+
+
+def booked(order: OrderView) -> int:
+    """The size of an order's fills."""
+    return sum(fill.size for fill in order.fills)
+
+
+def is_placed(order: OrderView) -> bool:
+    """Whether a placement's outcome is known: it rests or it ended, and every matched share is booked as a fill."""
+    return order.status in ENDED | RESTING and booked(order) >= order.filled_size
+
+
+def is_ended(order: OrderView) -> bool:
+    """Whether nothing of the order can match any more, and what matched is booked."""
+    return order.status in ENDED and booked(order) >= order.filled_size
+
+
+def is_running(run_dir: Path, owner: str) -> bool:
+    """Whether anybody listens: the supervisor of the group (the process may be restarting) or the process itself."""
+    return _accepts(run_dir / SUPERVISOR_SOCKET) or _accepts(Path(out_address(run_dir, owner).removeprefix("ipc://")))
+
+
+def _accepts(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(os.fspath(path))
+        except OSError:
+            return False
+    return True
+
+
+class Client:
+    """One command's conversation. `clock` and `pause` are the waiting, so that tests need not wait."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        *,
+        request_life_ms: int = 30_000,
+        clock: Callable[[], float] = time.monotonic,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._bus = bus
+        self._request_life_ns = request_life_ms * 1_000_000
+        self._clock = clock
+        self._pause = pause
+
+    # --- asking ---
+
+    def ask(self, owner: str, body: Message, expected: type[Answer], *, cancel: bool = False) -> Answer:
+        """The answer of the expected kind. Raises Refusal or Unavailable."""
+        try:
+            answer = self._bus.request(owner, body, timeout_s=ANSWER_S, cancel=cancel)
+        except TimeoutError as error:
+            raise Unavailable(f"{error}: see scripts/polyexec status and logs/{owner}.log") from None
+        if isinstance(answer, Refused):
+            raise Refusal(answer.code, answer.text, answer.field)
+        if not isinstance(answer, expected):
+            raise Unavailable(f"{owner} answered {type(answer).__name__}: is it of another version? restart it")
+        return answer
+
+    # --- reading ---
+
+    def heartbeats(self, timeout_s: float) -> dict[str, Heartbeat]:
+        heard = self._bus.heartbeats(timeout_s)
+        return {process: heard[process] for process in PROCESSES if process in heard}
+
+    def markets(self, query: str) -> list[MarketView]:
+        return self.ask("market_data", GetMarkets(_new_id(), query), MarketsReport).markets
+
+    def book(self, market: str, outcome: str) -> BookReport:
+        return self.ask("market_data", GetBook(_new_id(), market, outcome), BookReport)
+
+    def order(self, account: str, order_id: str) -> OrderView:
+        """One order by any of its ids. Raises Refusal(ORDER_NOT_FOUND)."""
+        orders = self.ask("executor", GetOrder(_new_id(), account, order_id), OrdersReport).orders
+        if not orders:
+            raise Refusal(Reason.ORDER_NOT_FOUND, f"{account} has no order {order_id[:70]!r}", "order_id")
+        return orders[0]
+
+    def orders(self, account: str, *, open_only: bool, market: str, limit: int) -> list[OrderView]:
+        query = GetOrders(_new_id(), account, open_only, market, limit)
+        return self.ask("executor", query, OrdersReport).orders
+
+    def fills(self, account: str, market: str, limit: int) -> list[Fill]:
+        return self.ask("executor", GetFills(_new_id(), account, market, limit), FillsReport).fills
+
+    def positions(self, account: str) -> list[Position]:
+        return self.ask("executor", GetPositions(_new_id(), account), PositionsReport).positions
+
+    # --- acting ---
+
+    def place(self, wanted: PlaceArguments, now_ns: int) -> Story:
+        """Send an order and follow it until it rests, ends, or STORY_S has passed."""
+        command = PlaceOrder(
+            command_id=_new_id(),
+            account=wanted.account,
+            client_order_id=wanted.client_order_id or f"cli-{uuid.uuid4().hex}",
+            venue=wanted.venue,
+            market=wanted.market,
+            outcome=wanted.outcome,
+            side=wanted.side,
+            order_type=wanted.order_type,
+            tif=wanted.tif,
+            post_only=wanted.post_only,
+            price=wanted.price,
+            size=wanted.size,
+            expire_ns=now_ns + wanted.expires_s * 1_000_000_000 if wanted.expires_s else 0,
+        )
+        try:
+            order = self.ask("executor", command, PlaceAnswer).order
+        except Unavailable as error:
+            hint = f"scripts/polyexec order show {command.client_order_id}"
+            raise Unavailable(f"{error}; whether the order was taken is not known: {hint} tells") from None
+        return self.follow(order, is_placed, STORY_S)
+
+    def cancel(self, account: str, order_id: str) -> Story:
+        """Cancel one order and follow it to its end. An order that ended already is shown as it ended."""
+        accepted = self.ask("executor", CancelOrder(_new_id(), account, order_id), CancelAccepted, cancel=True)
+        known = [*accepted.order_ids, *accepted.in_doubt]
+        return self.follow(self.order(account, known[0] if known else order_id), is_ended, CANCEL_S)
+
+    def cancel_all(self, account: str, market: str) -> CancelAllOutcome:
+        """Cancel everything of an account ("" is every one) or market, and follow each order to its end."""
+        accepted = self.ask("executor", CancelAll(_new_id(), account, market), CancelAccepted, cancel=True)
+        stories = self._follow_all(account, [*accepted.order_ids, *accepted.in_doubt])
+        ended = [story.order for story in stories if story.told]
+        waiting = [story.order for story in stories if not story.told]
+        doubtful = set(accepted.in_doubt)
+        return CancelAllOutcome(
+            cancelled=[order for order in ended if order.status is Status.CANCELLED],
+            ended=[order for order in ended if order.status is not Status.CANCELLED],
+            still_open=[order for order in waiting if order.order_id not in doubtful],
+            in_doubt=[self._doubt(order) for order in waiting if order.order_id in doubtful],
+        )
+
+    def _doubt(self, order: OrderView) -> DoubtfulOrder:
+        return DoubtfulOrder(order.order_id, order.created_ns + self._request_life_ns)
+
+    def follow(self, order: OrderView, told: Callable[[OrderView], bool], within_s: float) -> Story:
+        """Look at an order until `told` says yes or the time has passed; what is known of it is never lost."""
+        deadline = self._clock() + within_s
+        while not told(order) and self._clock() < deadline:
+            self._pause(POLL_S)
+            try:
+                order = self.order(order.account, order.order_id)
+            except Unavailable:
+                break
+        return Story(order, told(order))
+
+    def _follow_all(self, account: str, order_ids: Sequence[str]) -> list[Story]:
+        """Every order of a cancel-all within one CANCEL_S, however many they are."""
+        deadline = self._clock() + CANCEL_S
+        stories = []
+        for order_id in order_ids:
+            order = self.order(account, order_id)
+            stories.append(self.follow(order, is_ended, max(0.0, deadline - self._clock())))
+        return stories
+
+
+def _new_id() -> str:
+    return uuid.uuid4().hex
