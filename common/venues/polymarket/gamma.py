@@ -1,0 +1,108 @@
+"""Markets as Gamma, the venue's discovery service, lists them (protocol section 8.1). Pure.
+
+In: one page of GET /markets/keyset (or a bare array). Out: GammaMarkets with exact numbers, and the next cursor. Outcomes
+and token ids are texts that hold JSON, matched by index, never by word. A market that cannot be read is left out and
+named; Gamma lags the CLOB, so tick, minimum and acceptance are only first values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from common.errors import Refusal
+from common.reasons import Reason
+from common.venues.polymarket.wire import (
+    Members,
+    decode_json,
+    need_text,
+    read_flag,
+    read_micros,
+    read_objects,
+    read_text,
+    read_texts,
+    read_time_ns,
+)
+
+PAGE_MAX = 100
+
+
+class GammaMarket(msgspec.Struct, frozen=True):
+    """One market as discovered. Times are 0 when Gamma does not say."""
+
+    condition_id: str
+    slug: str
+    question: str
+    outcomes: tuple[str, ...]
+    token_ids: tuple[str, ...]
+    active: bool = True
+    closed: bool = False
+    accepting: bool = True
+    order_book: bool = True
+    neg_risk: bool = False
+    tick: int = 0
+    min_size: int = 0
+    start_ns: int = 0
+    end_ns: int = 0
+    category: str = ""
+    description: str = ""
+
+    @property
+    def is_tradable(self) -> bool:
+        """Two outcomes with an order book, open now."""
+        binary = len(self.outcomes) == len(self.token_ids) == 2 and self.token_ids[0] != self.token_ids[1]
+        return binary and self.active and not self.closed and self.accepting and self.order_book
+
+
+class GammaPage(msgspec.Struct, frozen=True):
+    """`next_cursor` "" ends the list; `unreadable` says what was wrong with the markets left out."""
+
+    markets: tuple[GammaMarket, ...]
+    next_cursor: str = ""
+    unreadable: tuple[str, ...] = ()
+
+
+def parse_gamma_page(raw: bytes | str) -> GammaPage:
+    value = decode_json(raw)
+    if isinstance(value, list):
+        value = {"markets": value}
+    if not isinstance(value, Mapping) or "markets" not in value:
+        raise Refusal(Reason.BAD_REQUEST, "not a page of markets", "markets")
+    markets: list[GammaMarket] = []
+    unreadable: list[str] = []
+    for row in read_objects(value, "markets"):
+        try:
+            markets.append(parse_gamma_market(row))
+        except Refusal as refusal:
+            unreadable.append(f"{str(row.get('slug'))[:60]}: {refusal.message}")
+    return GammaPage(tuple(markets), read_text(value, "next_cursor"), tuple(unreadable))
+
+
+def parse_gamma_market(members: Members) -> GammaMarket:
+    return GammaMarket(
+        condition_id=need_text(members, "conditionId"),
+        slug=need_text(members, "slug"),
+        question=read_text(members, "question"),
+        outcomes=_texts_in_text(members, "outcomes"),
+        token_ids=_texts_in_text(members, "clobTokenIds"),
+        active=read_flag(members, "active", True),
+        closed=read_flag(members, "closed"),
+        accepting=read_flag(members, "acceptingOrders", True),
+        order_book=read_flag(members, "enableOrderBook", True),
+        neg_risk=read_flag(members, "negRisk"),
+        tick=read_micros(members, "orderPriceMinTickSize"),
+        min_size=read_micros(members, "orderMinSize"),
+        start_ns=read_time_ns(members, "eventStartTime") or read_time_ns(members, "startDate"),
+        end_ns=read_time_ns(members, "endDate"),
+        category=read_text(members, "category"),
+        description=read_text(members, "description"),
+    )
+
+
+def _texts_in_text(members: Members, name: str) -> tuple[str, ...]:
+    """A list of texts, plain or wrapped in one JSON text."""
+    value = members.get(name)
+    if isinstance(value, str):
+        value = decode_json(value) if value else []
+    return read_texts({name: value}, name)

@@ -1,0 +1,25 @@
+"""market_data: public market channels in, books, trades and instruments out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Awaitable, Callable
+from random import SystemRandom
+
+from common.edge import Edge
+from common.service import run_edge
+from services.market_data.feed import MarketFeed
+
+
+async def start(edge: Edge) -> Callable[[], Awaitable[None]] | None:
+    feed = MarketFeed(edge, rng=SystemRandom())
+    feed.start()
+    return feed.close
+
+
+def main() -> int:
+    return run_edge("market_data", start)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
