@@ -19,7 +19,7 @@ def order(side: Side, price: int, size: int) -> Order:
 
 @given(st.integers(1, 999_999), st.lists(st.integers(1, 3_000_000), min_size=1, max_size=8), st.integers(0, 2_000_000))
 def test_a_buyer_pays_exactly_what_was_reserved(price: int, fills: list[int], before: int) -> None:
-    """However a resting BUY is filled, the payments use up its reservation and never more."""
+    """However a resting BUY is filled, the payments use up its reservation and are never below the exact amount."""
     accounts = Accounts()
     account = accounts.open("a", 10**12, False)
     bid = order(Side.BUY, price, before + sum(fills))
@@ -32,6 +32,7 @@ def test_a_buyer_pays_exactly_what_was_reserved(price: int, fills: list[int], be
         bid.filled += quantity
         assert account.reserved[CASH] == reserve_of(bid)
     assert (paid, account.reserved[CASH], account.tokens["T"]) == (held, 0, sum(fills))
+    assert paid * 1_000_000 >= price * sum(fills)
     accounts.release(bid, "T")
     assert (account.open, account.open_count, account.cash) == ({}, 0, 10**12 - paid)
 

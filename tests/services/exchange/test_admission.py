@@ -255,3 +255,36 @@ def test_a_repeated_command_gets_its_first_answer() -> None:
     assert world.events() == []
     bad = SubmitOrder("same", "alice", "y", YES, order.side, 1, 1, order.tif)
     assert world.refusal(world.send(bad)) == world.refusal(world.send(bad))
+
+
+def test_a_buy_over_several_levels_needs_what_it_will_really_pay() -> None:
+    """Each level's cost is rounded up, which can exceed the rounded cost of the whole by a micro."""
+    world = World(opened=market(tick=1_000))
+    world.account("mm", "0", "100", liquidity=True)
+    world.account("alice", "5.010000")
+    world.ladder("mm", [], [("0.500", "0.000001"), ("0.501", "10")])
+    code, text, _ = world.refusal(world.submit("alice", "a", "BUY", YES, "10", "0.501", tif="FAK"))
+    assert code is Reason.INSUFFICIENT_BALANCE
+    assert text.endswith("balance: 5010000, order amount (inc. fees): 5010001")
+
+
+def test_a_fee_never_exceeds_what_a_sell_receives() -> None:
+    """A flat fee above the price takes the proceeds and nothing more."""
+    world = World(opened=market(fee_rate=500_000, fee_exponent=0))
+    world.account("alice", "10")
+    world.account("bob", "0", "10")
+    world.submit("alice", "a", "BUY", YES, "10", "0.10")
+    assert isinstance(world.submit("bob", "b", "SELL", YES, "10", "0.10"), OrderAnswer)
+    assert world.balances("bob").cash == 0
+    assert world.core.engine.accounts.pots.fees == 1_000_000
+
+
+def test_the_id_of_a_quote_is_taken() -> None:
+    """Nobody can post under the id of a resting quote."""
+    world = World()
+    world.account("mm", "100", liquidity=True)
+    world.account("alice", "100")
+    world.ladder("mm", [("0.50", "10")], [])
+    (quote,) = world.core.engine.router.condition("0xc0").ladder.orders()
+    answer = world.submit("alice", quote.venue_order_id, "BUY", YES, "10", "0.50")
+    assert world.refusal(answer)[0] is Reason.DUPLICATE_ORDER

@@ -54,6 +54,8 @@ def test_money_freed_by_cancels_counts() -> None:
     world = quoting_world("10")
     assert isinstance(world.ladder("mm", [("0.50", "20")], []), Accepted)
     assert isinstance(world.ladder("mm", [("0.40", "25")], []), Accepted)
+    assert isinstance(world.ladder("mm", [("0.40", "15"), ("0.20", "20")], []), Accepted)
+    assert world.balances("mm").reserved[""] == micros("10")
     assert isinstance(world.ladder("mm", [("0.40", "24")], []), Accepted)
     assert isinstance(world.submit("mm", "m", "BUY", NO, "1", "0.40"), OrderAnswer)
     assert isinstance(world.ladder("mm", [("0.40", "25")], []), Accepted)

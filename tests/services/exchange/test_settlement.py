@@ -77,7 +77,9 @@ def test_liquidity_between_itself_is_only_a_print() -> None:
     world.account("mm", "100", "100", liquidity=True)
     world.ladder("mm", [], [("0.50", "10")])
     world.submit("mm", "aggressor", "BUY", YES, "2", "0.50", tif="FAK")
-    assert isinstance(world.events("market")[0], TradeMade)
+    printed = world.events("market")[0]
+    assert isinstance(printed, TradeMade)
+    assert (printed.account_seq, world.core.counters()["account_seq"]) == (0, 0)
     assert world.events("account") == []
     assert world.core.due_ns() is None
     assert world.order_now("aggressor") is None
