@@ -113,6 +113,11 @@ def inbox_address(run_dir: Path, name: str) -> str:
     return _ipc(run_dir, name)
 
 
+def supervisor_socket(run_dir: Path) -> Path:
+    """Where supervisord listens; deploy/supervisord.conf says the same. Short, as it first binds a longer name."""
+    return run_dir / "sv.sock"
+
+
 def _ipc(run_dir: Path, endpoint: str) -> str:
     path = str(run_dir / endpoint)
     if len(path.encode()) > SUN_PATH_MAX:

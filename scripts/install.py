@@ -101,7 +101,7 @@ def install_uv(root: Path, env: Mapping[str, str]) -> Path:
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as requirements:
         requirements.write(pin)
         requirements.flush()
-        pip = [root / ".venv" / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-deps"]
+        pip: list[str | Path] = [root / ".venv" / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-deps"]
         run([*pip, "--require-hashes", "--target", folder, "-r", requirements.name], env, "installing uv")
     return binary
 
@@ -110,7 +110,7 @@ def uv_environment(root: Path, env: Mapping[str, str]) -> dict[str, str]:
     """uv does not read pip's configuration: hand it the registry and certificate this machine gave to pip."""
     merged = dict(env)
     if not any(name in env for name in ("UV_DEFAULT_INDEX", "UV_INDEX_URL")):
-        asked = [root / ".venv" / "bin" / "python", "-m", "pip", "config", "get", "global.index-url"]
+        asked: list[str | Path] = [root / ".venv" / "bin" / "python", "-m", "pip", "config", "get", "global.index-url"]
         done = subprocess.run(asked, env=env, capture_output=True, text=True, check=False)
         index = env.get("PIP_INDEX_URL") or (done.stdout.strip() if done.returncode == 0 else "")
         if index:
@@ -126,11 +126,19 @@ def sync(root: Path, lock: str, env: Mapping[str, str]) -> None:
     python = root / ".venv" / "bin" / "python"
     say(f"installing {count} packages of {lock}")
     try:
-        command = [install_uv(root, env), "pip", "sync", "--quiet", "--python", python, "--require-hashes"]
+        command: list[str | Path] = [
+            install_uv(root, env),
+            "pip",
+            "sync",
+            "--quiet",
+            "--python",
+            python,
+            "--require-hashes",
+        ]
         run([*command, "--compile-bytecode", root / lock], uv_environment(root, env), "uv")
     except InstallError as error:
         say(f"{error}\nuv could not install: trying pip, which is slower")
-        pip = [python, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes"]
+        pip: list[str | Path] = [python, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes"]
         run([*pip, "-r", root / lock], env, f"installing {lock}")
 
 

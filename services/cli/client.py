@@ -41,7 +41,7 @@ from common.messages import (
     Refused,
 )
 from common.reasons import Reason
-from common.topology import PROCESSES, out_address
+from common.topology import PROCESSES, out_address, supervisor_socket
 from common.types import OrderType, Side, Status, TimeInForce
 from services.cli.render import CancelAllOutcome, DoubtfulOrder
 
@@ -54,8 +54,6 @@ POLL_S = 0.03
 STORY_S = 3.0
 """How long `order place` follows an order; past it the order is shown as it is."""
 CANCEL_S = 5.0
-SUPERVISOR_SOCKET = "sv.sock"
-"""Name of supervisord's own socket in the run directory (deploy/supervisord.conf)."""
 
 Answer = TypeVar("Answer", bound=Message)
 
@@ -113,7 +111,7 @@ def is_ended(order: OrderView) -> bool:
 
 def is_running(run_dir: Path, owner: str) -> bool:
     """Whether anybody listens: the supervisor of the group (the process may be restarting) or the process itself."""
-    return _accepts(run_dir / SUPERVISOR_SOCKET) or _accepts(Path(out_address(run_dir, owner).removeprefix("ipc://")))
+    return _accepts(supervisor_socket(run_dir)) or _accepts(Path(out_address(run_dir, owner).removeprefix("ipc://")))
 
 
 def _accepts(path: Path) -> bool:

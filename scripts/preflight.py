@@ -1,0 +1,110 @@
+"""What must hold before anything is spawned: each check is one function that raises ConfigError naming the thing.
+
+In: settings and the environment. Out: nothing, or a ConfigError whose sentence says what to do. Starts and writes
+nothing but the private folders.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import socket
+from pathlib import Path
+
+from common.errors import ConfigError
+from common.process import private_folder
+from common.secrets import read_secret
+from common.settings import ROOT, Mode, Settings, config_file
+from common.topology import INBOXES, PROCESSES, inbox_address, out_address
+
+MINFDS = 65_536
+
+COMES_WITH = {Mode.PAPER: "live market data (part 2)", Mode.LIVE: "the live gateway (part 4)"}
+"""Modes whose settings file does not exist yet, and what brings them."""
+
+
+def check_mode(mode: str) -> None:
+    """A mode without a settings file is not part of this version."""
+    if mode not in set(Mode):
+        raise ConfigError("mode", f"no mode {mode!r}: demo, paper or live")
+    file = config_file()
+    if not file.exists() and "POLYEXEC_CONFIG" not in os.environ:
+        brings = COMES_WITH.get(Mode(mode), "a settings file of its name")
+        where = file.relative_to(ROOT)
+        raise ConfigError("mode", f"{mode} is not available yet: it comes with {brings}; there is no {where}; use demo")
+
+
+def check_same_mode(settings: Settings, mode: str) -> None:
+    if settings.mode != mode:
+        raise ConfigError(
+            "mode", f"the settings in force are for {settings.mode.value}, not {mode}: see POLYEXEC_CONFIG"
+        )
+
+
+def check_run_dir(settings: Settings) -> None:
+    """Every socket of the group must fit into a socket address. Raises ConfigError(paths.run_dir)."""
+    for process in PROCESSES:
+        out_address(settings.paths.run_dir, process)
+    for inbox in INBOXES:
+        inbox_address(settings.paths.run_dir, inbox.name)
+
+
+def make_folders(settings: Settings) -> None:
+    """The run, data, log and secrets folders: ours alone."""
+    paths = settings.paths
+    private_folder(paths.run_dir, "paths.run_dir")
+    private_folder(paths.data_dir, "paths.data_dir")
+    private_folder(paths.log_dir, "paths.log_dir")
+    private_folder(paths.secrets_dir, "paths.secrets_dir")
+
+
+def check_ports(settings: Settings) -> None:
+    """Every port we are going to serve on is free."""
+    sim = settings.polymarket_sim
+    check_port(sim.host, sim.port, "polymarket_sim.port")
+    check_port(sim.host, sim.control_port, "polymarket_sim.control_port")
+
+
+def check_port(host: str, port: int, key: str) -> None:
+    """Raises ConfigError naming the port and the setting that changes it."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            variable = "POLYEXEC_" + key.upper().replace(".", "__")
+            taken = (
+                "is taken by another program"
+                if error.errno == errno.EADDRINUSE
+                else f"cannot be used ({error.strerror})"
+            )
+            raise ConfigError(key, f"port {port} on {host} {taken}: free it, or set {variable}") from None
+
+
+def secret_files(settings: Settings) -> list[tuple[Path, str]]:
+    """The secret files this configuration needs, with what each one is."""
+    folder = settings.paths.secrets_dir
+    files = []
+    for wallet in settings.wallets:
+        files.append((folder / f"{wallet.name}.key", f"private key of wallet {wallet.name}"))
+        files.append((folder / f"{wallet.name}.gateway.creds", f"API credentials of wallet {wallet.name} for gateway"))
+        files.append(
+            (folder / f"{wallet.name}.user_data.creds", f"API credentials of wallet {wallet.name} for user_data")
+        )
+    if settings.mode is not Mode.LIVE:
+        files.append((folder / "polymarket_sim.secret", "secret the local venue derives API keys from"))
+    return files
+
+
+def check_secrets(settings: Settings) -> None:
+    """Every secret file is there, ours, private and not empty. Raises ConfigError naming the file and the fix."""
+    for path, field in secret_files(settings):
+        read_secret(path, field=field)
+
+
+def file_limit() -> int:
+    """What supervisord may ask for: its minfds above the hard limit would refuse to start."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return MINFDS if hard == resource.RLIM_INFINITY else min(MINFDS, hard)
