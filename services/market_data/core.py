@@ -14,7 +14,7 @@ from typing import TypeAlias
 import msgspec
 
 from common.book import Book
-from common.effects import Publish
+from common.effects import Now, Publish
 from common.errors import Refusal
 from common.instruments import Market
 from common.messages import (
@@ -52,6 +52,8 @@ BOOK = "book."
 TRADES = "trades."
 HELD_MAX = 5_000
 """Level changes kept for one token while its book is fetched; above it the fetched book is not enough."""
+FETCH_AGAIN_NS = 1_000_000_000
+"""A book that becomes suspect this soon after it was fetched waits until it is overdue."""
 OVERDUE_NS = 5_000_000_000
 """A book that is not LIVE this long after it was asked for is asked for again."""
 
@@ -73,7 +75,17 @@ class _Held(msgspec.Struct, frozen=True, gc=False):
 class _TokenBook:
     """One token: its levels, their age, and whether they can be trusted."""
 
-    __slots__ = ("asked_mono_ns", "book", "held", "held_lost", "received_ns", "state", "token_id", "venue_ns")
+    __slots__ = (
+        "asked_mono_ns",
+        "book",
+        "fetched_mono_ns",
+        "held",
+        "held_lost",
+        "received_ns",
+        "state",
+        "token_id",
+        "venue_ns",
+    )
 
     def __init__(self, token_id: str) -> None:
         self.token_id = token_id
@@ -82,6 +94,7 @@ class _TokenBook:
         self.venue_ns = 0
         self.received_ns = 0
         self.asked_mono_ns = 0
+        self.fetched_mono_ns = -FETCH_AGAIN_NS
         self.held: list[_Held] = []
         self.held_lost = False
 
@@ -106,6 +119,7 @@ class Board:
         self._by_slug: dict[str, str] = {}
         self._by_token: dict[str, str] = {}
         self._books: dict[str, _TokenBook] = {}
+        self._tick_changed_ns: dict[str, int] = {}
 
     # --- markets ---
 
@@ -113,16 +127,18 @@ class Board:
     def markets(self) -> list[Market]:
         return list(self._markets.values())
 
-    def discovered(self, markets: Sequence[Market], *, complete: bool) -> list[Effect]:
-        """What discovery found. Only a complete list proves that a market it does not name is closed."""
+    def discovered(self, markets: Sequence[Market], began_mono_ns: int) -> list[Effect]:
+        """What a round of discovery found, that began at `began_mono_ns`: new markets and changes of known ones."""
         effects: list[Effect] = []
         for market in markets:
-            effects += self._list(market)
-        if complete:
-            named = {market.condition_id for market in markets}
-            for market in self.markets:
-                if market.condition_id not in named and market.accepting:
-                    effects += self._list(msgspec.structs.replace(market, accepting=False))
+            known = self._markets.get(market.condition_id)
+            if known is None and (not market.accepting or len(self.open_tokens()) >= self._markets_max):
+                continue
+            if known is not None and self._tick_changed_ns.get(market.condition_id, -1) >= began_mono_ns:
+                # The channel told of a new tick while the round was reading.
+                effects += self._list(msgspec.structs.replace(market, tick=known.tick))
+            else:
+                effects += self._list(market)
         self._forget_closed()
         return effects
 
@@ -150,36 +166,36 @@ class Board:
         for market in closed[: max(0, len(closed) - self._markets_max)]:
             del self._markets[market.condition_id]
             self._by_slug.pop(market.slug, None)
+            self._tick_changed_ns.pop(market.condition_id, None)
             for token_id in market.token_ids:
                 self._by_token.pop(token_id, None)
                 self._books.pop(token_id, None)
 
     # --- connections ---
 
-    def on_subscribed(self, token_ids: Iterable[str], wall_ns: int, mono_ns: int) -> list[Effect]:
+    def on_subscribed(self, token_ids: Iterable[str], now: Now) -> list[Effect]:
         """A connection asked for these tokens: a snapshot of each follows on it."""
         effects: list[Effect] = []
         for book in self._known(token_ids):
             book.forget_held()
-            book.asked_mono_ns = mono_ns
-            effects += self._distrust(book, FeedState.SYNCING, "waiting for a snapshot", wall_ns)
+            book.asked_mono_ns = now.mono_ns
+            effects += self._distrust(book, FeedState.SYNCING, "waiting for a snapshot", now)
         return effects
 
-    def on_lost(self, token_ids: Iterable[str], reason: str, wall_ns: int) -> list[Effect]:
+    def on_lost(self, token_ids: Iterable[str], state: FeedState, reason: str, now: Now) -> list[Effect]:
+        """Nothing is heard of these tokens: CONNECTING when they will be asked for again, CLOSED when not."""
         effects: list[Effect] = []
         for book in self._known(token_ids):
-            effects += self._distrust(book, FeedState.CONNECTING, reason, wall_ns)
+            effects += self._distrust(book, state, reason, now)
         return effects
 
-    def overdue(self, wall_ns: int, mono_ns: int) -> list[Effect]:
+    def overdue(self, now: Now) -> list[Effect]:
         """Books that should have come by now are asked for again."""
-        del wall_ns
         effects: list[Effect] = []
         for book in self._books.values():
-            waits = book.state in (FeedState.SYNCING, FeedState.SUSPECT)
-            if waits and mono_ns - book.asked_mono_ns >= OVERDUE_NS and self._market_of(book).accepting:
-                book.asked_mono_ns = mono_ns
-                effects.append(Refetch(book.token_id))
+            waits = book.state in (FeedState.SYNCING, FeedState.SUSPECT) and self._market_of(book).accepting
+            if waits and now.mono_ns - book.asked_mono_ns >= OVERDUE_NS:
+                effects += self._ask(book, now)
         return effects
 
     @property
@@ -194,26 +210,26 @@ class Board:
 
     # --- events ---
 
-    def on_event(self, event: MarketEvent, wall_ns: int, mono_ns: int) -> list[Effect]:
+    def on_event(self, event: MarketEvent, now: Now) -> list[Effect]:
         match event:
             case PriceChangeEvent():
-                return self._on_changes(event, wall_ns, mono_ns)
+                return self._on_changes(event, now)
             case BookEvent():
-                return self._on_book(event, wall_ns, mono_ns)
+                return self._on_book(event, now)
             case LastTradeEvent():
-                return self._on_trade(event, wall_ns)
+                return self._on_trade(event, now)
             case TickSizeEvent():
-                return self._on_tick(event, wall_ns, mono_ns)
+                return self._on_tick(event, now)
             case BestBidAskEvent():
-                return self._on_best(event, wall_ns, mono_ns)
+                return self._on_best(event, now)
             case MarketResolvedEvent():
                 return self._close(event.market)
             case UnknownEvent():
-                return self._on_unknown(event, wall_ns, mono_ns)
+                return self._on_unknown(event, now)
             case _:
                 return []  # a market elsewhere was created: discovery's business
 
-    def on_fetched(self, fetched: BookObject, wall_ns: int, mono_ns: int) -> list[Effect]:
+    def on_fetched(self, fetched: BookObject, now: Now) -> list[Effect]:
         """A whole book by REST. Changes that came meanwhile and are not older are applied behind it."""
         book = self._books.get(fetched.token_id)
         if book is None or book.state not in (FeedState.SYNCING, FeedState.SUSPECT):
@@ -221,44 +237,44 @@ class Board:
         held, lost = list(book.held), book.held_lost
         book.forget_held()
         if lost:
-            return [self._ask(book, mono_ns)]
+            return self._ask(book, now)
         venue_ns = fetched.timestamp_ms * MILLI_NS
-        effects = self._new_tick(book, fetched.tick_size)
+        effects = self._new_tick(book, fetched.tick_size, now)
         book.book.replace(fetched.bids, fetched.asks)
         for later in held:
             if later.at_ns >= venue_ns:
                 book.book.apply(later.change.side, later.change.price, later.change.size)
                 venue_ns = later.at_ns
-        return effects + self._complete(book, venue_ns, wall_ns, mono_ns)
+        return effects + self._complete(book, venue_ns, now)
 
-    def _on_book(self, event: BookEvent, wall_ns: int, mono_ns: int) -> list[Effect]:
+    def _on_book(self, event: BookEvent, now: Now) -> list[Effect]:
         book = self._books.get(event.token_id)
         if book is None:
             self.counters["events_of_unknown_tokens"] += 1
             return []
         book.forget_held()
-        effects = self._new_tick(book, event.tick_size)
+        effects = self._new_tick(book, event.tick_size, now)
         if book.state is not FeedState.LIVE or effects:
             book.book.replace(event.bids, event.asks)
-            return effects + self._complete(book, event.timestamp_ns, wall_ns, mono_ns)
+            return effects + self._complete(book, event.timestamp_ns, now)
         bids, asks = book.book.changes_to(event.bids, event.asks)
         if bids or asks:
             self.counters["snapshots_that_differed"] += 1
-        return self._apply(book, bids, asks, event.timestamp_ns, wall_ns, mono_ns)
+        return self._apply(book, bids, asks, event.timestamp_ns, now)
 
-    def _complete(self, book: _TokenBook, venue_ns: int, wall_ns: int, mono_ns: int) -> list[Effect]:
+    def _complete(self, book: _TokenBook, venue_ns: int, now: Now) -> list[Effect]:
         """A whole book was set: trust it, unless it contradicts itself."""
-        book.venue_ns, book.received_ns = venue_ns, wall_ns
+        book.venue_ns, book.received_ns = venue_ns, now.wall_ns
         self.counters["book_snapshots"] += 1
         if book.book.is_crossed:
-            return self._suspect(book, "the book is crossed", wall_ns, mono_ns)
+            return self._suspect(book, "the book is crossed", now)
         book.state = FeedState.LIVE
         return [
             Publish(BOOK + book.token_id, self._snapshot(book)),
-            Publish(FEEDS, FeedStatus(book.token_id, FeedState.LIVE, "", wall_ns)),
+            Publish(FEEDS, FeedStatus(book.token_id, FeedState.LIVE, "", now.wall_ns)),
         ]
 
-    def _on_changes(self, event: PriceChangeEvent, wall_ns: int, mono_ns: int) -> list[Effect]:
+    def _on_changes(self, event: PriceChangeEvent, now: Now) -> list[Effect]:
         by_token: dict[str, list[LevelChange]] = {}
         for change in event.changes:
             by_token.setdefault(change.token_id, []).append(change)
@@ -268,76 +284,73 @@ class Board:
             if book is None:
                 self.counters["events_of_unknown_tokens"] += 1
             elif book.state is FeedState.LIVE:
-                effects += self._change(book, changes, event.timestamp_ns, wall_ns, mono_ns)
+                effects += self._change(book, changes, event.timestamp_ns, now)
             else:
                 for change in changes:
                     book.hold(change, event.timestamp_ns)
         return effects
 
-    def _change(
-        self, book: _TokenBook, changes: list[LevelChange], venue_ns: int, wall_ns: int, mono_ns: int
-    ) -> list[Effect]:
+    def _change(self, book: _TokenBook, changes: list[LevelChange], venue_ns: int, now: Now) -> list[Effect]:
         bids: dict[int, int] = {}
         asks: dict[int, int] = {}
         for change in changes:
             (bids if change.side is Side.BUY else asks)[change.price] = change.size
-        effects = self._apply(book, list(bids.items()), list(asks.items()), venue_ns, wall_ns, mono_ns)
+        effects = self._apply(book, list(bids.items()), list(asks.items()), venue_ns, now)
         last = changes[-1]
         if book.state is FeedState.LIVE and not _agrees(book.book, last.best_bid, last.best_ask):
-            effects += self._suspect(book, "the best prices are not the venue's", wall_ns, mono_ns)
+            effects += self._suspect(book, "the best prices are not the venue's", now)
         return effects
 
-    def _apply(
-        self, book: _TokenBook, bids: list[Level], asks: list[Level], venue_ns: int, wall_ns: int, mono_ns: int
-    ) -> list[Effect]:
-        book.venue_ns, book.received_ns = venue_ns, wall_ns
+    def _apply(self, book: _TokenBook, bids: list[Level], asks: list[Level], venue_ns: int, now: Now) -> list[Effect]:
+        book.venue_ns, book.received_ns = venue_ns, now.wall_ns
         if not bids and not asks:
             return []
         book.book.apply_all(bids, asks)
         self.counters["book_deltas"] += 1
         if book.book.is_crossed:
-            return self._suspect(book, "the book is crossed", wall_ns, mono_ns)
-        return [Publish(BOOK + book.token_id, BookDelta(book.token_id, bids, asks, venue_ns, wall_ns))]
+            return self._suspect(book, "the book is crossed", now)
+        return [Publish(BOOK + book.token_id, BookDelta(book.token_id, bids, asks, venue_ns, now.wall_ns))]
 
-    def _on_trade(self, event: LastTradeEvent, wall_ns: int) -> list[Effect]:
+    def _on_trade(self, event: LastTradeEvent, now: Now) -> list[Effect]:
         if event.token_id not in self._books:
             self.counters["events_of_unknown_tokens"] += 1
             return []
         self.counters["trades"] += 1
-        trade = TradePrint(event.token_id, event.side, event.price, event.size, event.timestamp_ns, wall_ns)
+        trade = TradePrint(event.token_id, event.side, event.price, event.size, event.timestamp_ns, now.wall_ns)
         return [Publish(TRADES + event.token_id, trade)]
 
-    def _on_tick(self, event: TickSizeEvent, wall_ns: int, mono_ns: int) -> list[Effect]:
+    def _on_tick(self, event: TickSizeEvent, now: Now) -> list[Effect]:
         """The book on the old grid is void until a whole new one comes."""
         book = self._books.get(event.token_id)
         if book is None:
             self.counters["events_of_unknown_tokens"] += 1
             return []
-        effects = self._new_tick(book, event.new_tick)
+        effects = self._new_tick(book, event.new_tick, now)
         book.forget_held()
-        effects += self._distrust(book, FeedState.SYNCING, "the tick changed", wall_ns)
-        return [*effects, self._ask(book, mono_ns)]
+        effects += self._distrust(book, FeedState.SYNCING, "the tick changed", now)
+        return effects + self._ask(book, now)
 
-    def _new_tick(self, book: _TokenBook, tick: int) -> list[Effect]:
+    def _new_tick(self, book: _TokenBook, tick: int, now: Now) -> list[Effect]:
         market = self._market_of(book)
         if not tick or tick == market.tick:
             return []
         self.counters["tick_changes"] += 1
+        self._tick_changed_ns[market.condition_id] = now.mono_ns
         return self._list(msgspec.structs.replace(market, tick=tick))
 
-    def _on_best(self, event: BestBidAskEvent, wall_ns: int, mono_ns: int) -> list[Effect]:
+    def _on_best(self, event: BestBidAskEvent, now: Now) -> list[Effect]:
         book = self._books.get(event.token_id)
         if book is None or book.state is not FeedState.LIVE or _agrees(book.book, event.best_bid, event.best_ask):
             return []
-        return self._suspect(book, "the best prices are not the venue's", wall_ns, mono_ns)
+        return self._suspect(book, "the best prices are not the venue's", now)
 
-    def _on_unknown(self, event: UnknownEvent, wall_ns: int, mono_ns: int) -> list[Effect]:
+    def _on_unknown(self, event: UnknownEvent, now: Now) -> list[Effect]:
         self.counters["events_unreadable" if event.problem else "events_of_unknown_type"] += 1
         if not event.problem:
             return []
         effects: list[Effect] = []
         for book in self._known(event.token_ids):
-            effects += self._suspect(book, f"an unreadable {event.event_type}", wall_ns, mono_ns)
+            effects += self._suspect(book, f"an unreadable {event.event_type}", now)
         return effects
 
     def _close(self, condition_id: str) -> list[Effect]:
@@ -346,21 +359,25 @@ class Board:
 
     # --- trust ---
 
-    def _suspect(self, book: _TokenBook, reason: str, wall_ns: int, mono_ns: int) -> list[Effect]:
+    def _suspect(self, book: _TokenBook, reason: str, now: Now) -> list[Effect]:
+        """A contradiction: fetch the book, but not again and again while the venue itself is inconsistent."""
         self.counters["books_suspect"] += 1
         book.forget_held()
-        return [*self._distrust(book, FeedState.SUSPECT, reason, wall_ns), self._ask(book, mono_ns)]
+        effects = self._distrust(book, FeedState.SUSPECT, reason, now)
+        if now.mono_ns - book.fetched_mono_ns < FETCH_AGAIN_NS:
+            return effects
+        return effects + self._ask(book, now)
 
-    def _ask(self, book: _TokenBook, mono_ns: int) -> Effect:
-        book.asked_mono_ns = mono_ns
-        return Refetch(book.token_id)
+    def _ask(self, book: _TokenBook, now: Now) -> list[Effect]:
+        book.asked_mono_ns = book.fetched_mono_ns = now.mono_ns
+        return [Refetch(book.token_id)]
 
-    def _distrust(self, book: _TokenBook, state: FeedState, reason: str, wall_ns: int) -> list[Effect]:
+    def _distrust(self, book: _TokenBook, state: FeedState, reason: str, now: Now) -> list[Effect]:
         """Readers of the book and of the feeds learn that the levels are the last known ones, no more."""
         book.state = state
         return [
             Publish(BOOK + book.token_id, self._snapshot(book)),
-            Publish(FEEDS, FeedStatus(book.token_id, state, reason[:200], wall_ns)),
+            Publish(FEEDS, FeedStatus(book.token_id, state, reason[:200], now.wall_ns)),
         ]
 
     # --- answers ---

@@ -1,13 +1,18 @@
 """Finding the markets: Gamma names them, the CLOB says how they trade. One round of reads, no state.
 
-In: two HTTP clients and a limit. Out: Markets, and whether the list is complete. Gamma lags behind the CLOB, so tick,
-minimum size, fees and acceptance come from /clob-markets; a market the CLOB does not know (yet) is left for later.
+In: two HTTP clients, what is known, and a limit. Out: Markets, and what could not be read. Gamma lags behind the CLOB,
+so tick, minimum size, fees and acceptance come from /clob-markets; a market the CLOB does not know (yet) is left for
+later.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
+
+import msgspec
 
 from common.errors import Refusal
 from common.http import HttpClient, HttpFailure, HttpReply
@@ -22,33 +27,48 @@ PAGES_MAX = 200
 
 
 class Found(NamedTuple):
-    """`trouble` is "" for a round without any; `complete` means that every open market up to the limit was seen."""
+    """`trouble` is "" for a round in which everything could be read."""
 
     markets: list[Market]
-    complete: bool
     trouble: str = ""
 
 
-async def discover(gamma: HttpClient, clob: HttpClient, markets_max: int) -> Found:
-    """Read the open markets, the busiest first, at most `markets_max`."""
+async def discover(gamma: HttpClient, clob: HttpClient, known: Sequence[Market], markets_max: int) -> Found:
+    """Read the open markets, the busiest first, at most `markets_max`, and the `known` ones that are not among them."""
     try:
         listed = await _listed(gamma, markets_max)
     except Refusal as refusal:
-        return Found([], False, f"Gamma: {refusal.message}")
+        return Found([], f"Gamma: {refusal.message}")
     gate = asyncio.Semaphore(AT_ONCE)
 
-    async def one(market: GammaMarket) -> Market | str:
+    async def ask(slug: str, condition_id: str, use: Callable[[HttpReply | HttpFailure], Market]) -> Market | str:
         async with gate:
-            reply = await clob.request("GET", f"/clob-markets/{market.condition_id}")
+            reply = await clob.request("GET", f"/clob-markets/{condition_id}")
         try:
-            return market_of(market, parse_compact_market(_body(reply)))
+            return use(reply)
         except Refusal as refusal:
-            return f"{market.slug}: {refusal.message}"
+            return f"{slug}: {refusal.message}"
 
-    outcomes = await asyncio.gather(*(one(market) for market in listed))
-    markets = [outcome for outcome in outcomes if isinstance(outcome, Market)]
+    named = {market.condition_id for market in listed}
+    asks = [ask(m.slug, m.condition_id, partial(_first_seen, m)) for m in listed]
+    asks += [ask(m.slug, m.condition_id, partial(_seen_again, m)) for m in known if m.condition_id not in named]
+    outcomes = await asyncio.gather(*asks)
     troubles = [outcome for outcome in outcomes if isinstance(outcome, str)]
-    return Found(markets, not troubles, "; ".join(troubles[:3]))
+    return Found([outcome for outcome in outcomes if isinstance(outcome, Market)], "; ".join(troubles[:3]))
+
+
+def _first_seen(listed: GammaMarket, reply: HttpReply | HttpFailure) -> Market:
+    return market_of(listed, parse_compact_market(_body(reply)))
+
+
+def _seen_again(known: Market, reply: HttpReply | HttpFailure) -> Market:
+    """A known market Gamma does not name (any more): closed, or just not among the busiest."""
+    if isinstance(reply, HttpReply) and reply.status == 404:
+        return msgspec.structs.replace(known, accepting=False)
+    compact = parse_compact_market(_body(reply))
+    return msgspec.structs.replace(
+        known, tick=compact.tick_size, min_size=compact.min_order_size, accepting=compact.accepting_orders
+    )
 
 
 async def _listed(gamma: HttpClient, markets_max: int) -> list[GammaMarket]:

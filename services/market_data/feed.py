@@ -11,13 +11,14 @@ from collections.abc import Sequence
 from random import Random
 
 from common.edge import Edge
-from common.effects import Publish
+from common.effects import Now, Publish
 from common.errors import Refusal
-from common.http import HttpClient, HttpReply
+from common.http import HttpClient, HttpFailure, HttpReply
 from common.messages import GetBook, GetMarkets, Message
 from common.reasons import Reason
+from common.types import FeedState
 from common.venues.polymarket.market import add_frame, parse_market_frame, remove_frame, subscribe_frame
-from common.venues.polymarket.wire import parse_book
+from common.venues.polymarket.wire import BookObject, parse_book
 from common.ws import Loss, WsClient
 from services.market_data.core import Board, Effect
 from services.market_data.discovery import discover
@@ -51,7 +52,7 @@ class Shard:
 
     def on_connected(self) -> Sequence[bytes]:
         board = self._feed.board
-        self._feed.perform(board.on_subscribed(self.tokens, time.time_ns(), time.monotonic_ns()))
+        self._feed.perform(board.on_subscribed(self.tokens, _now()))
         return [subscribe_frame(self.tokens, custom=False)]
 
     def on_frame(self, raw: bytes) -> None:
@@ -63,7 +64,7 @@ class Shard:
     def on_lost(self, loss: Loss) -> None:
         reason = f"{loss.kind.value}: {loss.text}"
         self._feed.edge.log.warning("market_feed_lost", shard=self._number, kind=loss.kind.value, text=loss.text)
-        self._feed.perform(self._feed.board.on_lost(self.tokens, reason, time.time_ns()))
+        self._feed.perform(self._feed.board.on_lost(self.tokens, FeedState.CONNECTING, reason, _now()))
 
 
 class MarketFeed:
@@ -76,6 +77,7 @@ class MarketFeed:
         self._rng = rng
         self._connections: list[Shard] = []
         self._fetching: set[str] = set()
+        self._fetch_again: set[str] = set()
         self._fetch_gate = asyncio.Semaphore(FETCHES_AT_ONCE)
         self._trouble = ""
         self._was_live = False
@@ -117,7 +119,9 @@ class MarketFeed:
         for effect in effects:
             if isinstance(effect, Publish):
                 self.edge.publish(effect.topic, effect.body)
-            elif effect.token_id not in self._fetching:
+            elif effect.token_id in self._fetching:
+                self._fetch_again.add(effect.token_id)  # what is on its way may be older than the reason to ask
+            else:
                 self._fetching.add(effect.token_id)
                 self.edge.spawn(self._fetch(effect.token_id), "fetch-book")
 
@@ -131,32 +135,31 @@ class MarketFeed:
             self.edge.counters["frames_unreadable"] += 1
             ws.drop(f"unreadable frame: {refusal.message}"[:100])
             return
-        wall_ns, mono_ns = time.time_ns(), time.monotonic_ns()
+        now = _now()
         for event in events:
-            self.perform(self.board.on_event(event, wall_ns, mono_ns))
+            self.perform(self.board.on_event(event, now))
         if not self._was_live:
             self._show_state()
 
     async def _fetch(self, token_id: str) -> None:
-        """GET /book once; when it fails, the watch asks again."""
-        async with self._fetch_gate:
-            reply = await self._clob.request("GET", "/book", query=[("token_id", token_id)])
+        """GET /book, again when it was wanted again meanwhile. When it fails, the watch asks again."""
+        book: BookObject | None = None
+        wanted = True
+        while wanted:
+            self._fetch_again.discard(token_id)
+            async with self._fetch_gate:
+                book = _book_of(await self._clob.request("GET", "/book", query=[("token_id", token_id)]))
+            wanted = token_id in self._fetch_again
         self._fetching.discard(token_id)
-        if not isinstance(reply, HttpReply) or reply.status != 200:
+        if book is None or book.token_id != token_id:
             self.edge.counters["book_fetches_failed"] += 1
             return
-        try:
-            book = parse_book(reply.body)
-        except Refusal:
-            self.edge.counters["book_fetches_failed"] += 1
-            return
-        if book.token_id == token_id:
-            self.perform(self.board.on_fetched(book, time.time_ns(), time.monotonic_ns()))
+        self.perform(self.board.on_fetched(book, _now()))
 
     async def _keep_watching(self) -> None:
         while True:
             await asyncio.sleep(WATCH_S)
-            self.perform(self.board.overdue(time.time_ns(), time.monotonic_ns()))
+            self.perform(self.board.overdue(_now()))
             self.edge.counters.update(self.board.counters)
             self.board.counters.clear()
             self._show_state()
@@ -166,15 +169,16 @@ class MarketFeed:
         settings = self.edge.settings.market_data
         delay_s = FIRST_REFRESH_S
         while True:
-            known = len(self.board.markets)
-            found = await discover(self._gamma, self._clob, settings.markets_max)
+            began_ns = time.monotonic_ns()
+            known = [market for market in self.board.markets if market.accepting]
+            found = await discover(self._gamma, self._clob, known, settings.markets_max)
             if found.trouble != self._trouble:
                 self._trouble = found.trouble
                 self.edge.log.warning("discovery_trouble", text=found.trouble, found=len(found.markets))
-            self.perform(self.board.discovered(found.markets, complete=found.complete))
+            self.perform(self.board.discovered(found.markets, began_ns))
             await self._follow(self.shards.follow(self.board.open_tokens()))
             self._show_state()
-            grew = len(self.board.markets) > known
+            grew = len(self.board.open_tokens()) > len(known)
             delay_s = FIRST_REFRESH_S if grew else min(delay_s * 2, float(settings.refresh_s))
             await asyncio.sleep(delay_s)
 
@@ -188,9 +192,9 @@ class MarketFeed:
             ws = self._connections[change.shard].ws
             if change.removed:
                 await ws.send(remove_frame(change.removed))
-                self.perform(self.board.on_lost(change.removed, "the market closed", time.time_ns()))
+                self.perform(self.board.on_lost(change.removed, FeedState.CLOSED, "the market closed", _now()))
             if change.added and await ws.send(add_frame(change.added, custom=False)):
-                self.perform(self.board.on_subscribed(change.added, time.time_ns(), time.monotonic_ns()))
+                self.perform(self.board.on_subscribed(change.added, _now()))
 
     def _show_state(self) -> None:
         """READY once markets were found and a first book came; the detail says what is missing."""
@@ -204,3 +208,17 @@ class MarketFeed:
             self.edge.set_state("STARTING", self._trouble or "no tradable market found yet")
         else:
             self.edge.set_state("STARTING", "waiting for the first book")
+
+
+def _now() -> Now:
+    return Now(time.time_ns(), time.monotonic_ns())
+
+
+def _book_of(reply: HttpReply | HttpFailure) -> BookObject | None:
+    """The book in an answer; None when there is none that can be read."""
+    if isinstance(reply, HttpFailure) or reply.status != 200:
+        return None
+    try:
+        return parse_book(reply.body)
+    except Refusal:
+        return None
