@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from random import Random
 
+from common.backoff import ExponentialBackoff
 from common.edge import Edge
 from common.messages import Message
 from common.types import FeedState
@@ -34,6 +35,7 @@ class UserChannel:
         rng: Random,
         on_change: Callable[[], None],
         wall_ns: Callable[[], int] = time.time_ns,
+        backoff: ExponentialBackoff | None = None,
     ) -> None:
         self.feed = feed
         self._edge = edge
@@ -50,6 +52,7 @@ class UserChannel:
             ping_interval_s=settings.ping_interval_s,
             dead_after_s=settings.dead_after_s,
             rng=rng,
+            backoff=backoff,
             counters=edge.counters,
         )
 

@@ -89,6 +89,10 @@ class FakeEdge:
 
     # --- for tests ---
 
+    def poke(self) -> None:
+        """Something outside changed that an `until` may wait for."""
+        self._changed.set()
+
     async def until(self, holds: Callable[[], bool]) -> None:
         """Wait until something is true of what was said; fails after the deadline, or when a task failed."""
         async with asyncio.timeout(DEADLINE_S):

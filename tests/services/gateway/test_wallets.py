@@ -1,0 +1,69 @@
+"""Keys and credentials are loaded from private files, or the process says which file is wrong and how to mend it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from common.errors import ConfigError
+from common.secrets import write_secret
+from services.gateway.wallets import load_wallets
+from tests.services.fake_edge import settings_for
+from tests.services.gateway.orders import ADDRESS, API_KEY, CREDS, KEY
+
+
+def creds(**changes: str) -> bytes:
+    content = {"apiKey": API_KEY, "secret": CREDS.secret, "passphrase": CREDS.passphrase, "address": ADDRESS}
+    return json.dumps(content | changes).encode()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_secret(tmp_path / "main.key", KEY.hex().encode())
+    write_secret(tmp_path / "main.gateway.creds", creds())
+    return tmp_path
+
+
+def test_each_wallet_gets_its_key_and_its_credentials(folder: Path) -> None:
+    wallets = load_wallets(settings_for(folder))
+    assert [wallet.ready().api_key for wallet in wallets.values()] == [API_KEY]
+    assert wallets["main"].ready().maker == ADDRESS
+    write_secret(folder / "main.key", b"0x" + KEY.hex().encode() + b"\n")
+    assert load_wallets(settings_for(folder))["main"].signer.address == ADDRESS
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "says"),
+    [
+        ("main.key", b"hello", "64 hex digits"),
+        ("main.key", b"00" * 32, "private key"),
+        ("main.key", b"11" * 31, "32 bytes"),
+        ("main.key", b"11" * 32, "derive the credentials anew"),
+        ("main.gateway.creds", b"hello", "apiKey"),
+        ("main.gateway.creds", creds(secret=""), "empty"),
+        ("main.gateway.creds", creds(secret="a"), "base64"),
+        ("main.gateway.creds", creds(address="0x12"), "address"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_named_without_its_content(
+    folder: Path, file: str, content: bytes, says: str
+) -> None:
+    write_secret(folder / file, content)
+    with pytest.raises(ConfigError, match=says) as caught:
+        load_wallets(settings_for(folder))
+    assert "main." in caught.value.key
+    assert CREDS.secret not in str(caught.value)
+    assert content.decode() not in str(caught.value)
+
+
+@pytest.mark.parametrize("file", ["main.key", "main.gateway.creds"])
+def test_a_missing_or_open_file_is_named_with_the_fix(folder: Path, file: str) -> None:
+    (folder / file).chmod(0o644)
+    with pytest.raises(ConfigError, match="chmod 600") as caught:
+        load_wallets(settings_for(folder))
+    assert caught.value.key.endswith(file)
+    (folder / file).unlink()
+    with pytest.raises(ConfigError, match="0600"):
+        load_wallets(settings_for(folder))
