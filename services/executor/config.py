@@ -1,0 +1,59 @@
+"""The part of the settings that the executor decides with, read from the journaled Configured input. Pure.
+
+In: the JSON text of all settings. Out: one frozen Config; everything else in the text is ignored here.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Execution(msgspec.Struct, frozen=True):
+    """Defaults and bounds are those of common/settings.py, which checks them."""
+
+    place_deadline_ms: int = 5000
+    request_life_ms: int = 30_000
+    lookup_after_ms: int = 500
+    idempotency_max: int = 2_000_000
+    open_orders_max: int = 10_000
+    order_history_max: int = 200_000
+
+
+class Polymarket(msgspec.Struct, frozen=True):
+    chain_id: int = 137
+    protocol_version: int = 2
+
+
+class UserData(msgspec.Struct, frozen=True):
+    dead_after_s: int = 30
+
+
+class WalletConfig(msgspec.Struct, frozen=True):
+    name: str
+    venue: str = "polymarket"
+
+
+class AccountConfig(msgspec.Struct, frozen=True):
+    name: str
+    wallet: str
+
+
+class Config(msgspec.Struct, frozen=True):
+    execution: Execution = Execution()
+    polymarket: Polymarket = Polymarket()
+    user_data: UserData = UserData()
+    wallets: tuple[WalletConfig, ...] = ()
+    accounts: tuple[AccountConfig, ...] = ()
+
+    def wallet_of(self, account: str) -> WalletConfig | None:
+        """The wallet an account trades with; None for an unknown account."""
+        name = next((row.wallet for row in self.accounts if row.name == account), None)
+        return next((row for row in self.wallets if row.name == name), None)
+
+
+_decoder = msgspec.json.Decoder(Config)
+
+
+def read_config(settings: str) -> Config:
+    """Raises msgspec.DecodeError for text that is not the settings of this program."""
+    return _decoder.decode(settings)

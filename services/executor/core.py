@@ -1,0 +1,170 @@
+"""The executor heart's pure half: the single writer of order state (common/effects.py, Core).
+
+In: commands from clients, results from the gateway, events from the user channel, listed markets, settings, time. Out:
+answers, actions, order updates, log lines. This file is the map: message type -> the function that takes it. Facts
+(results, events, markets) are never refused; what cannot be used is counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hashlib import blake2b
+from typing import Any
+
+from common.effects import Effect, Now, Origin, Reply
+from common.messages import (
+    CancelAll,
+    CancelOrder,
+    CancelResult,
+    Configured,
+    MarketListed,
+    Message,
+    OpenOrdersResult,
+    OrderLookup,
+    OrderUpdated,
+    PlaceOrder,
+    PlaceResult,
+    Refused,
+    TimerFired,
+    TradesResult,
+    UserFeedChanged,
+    VenueFill,
+    VenueOrderChanged,
+    WalletReady,
+)
+from common.reasons import Reason
+from common.types import FeedState
+from services.executor import results
+from services.executor.commands import take_command
+from services.executor.config import read_config
+from services.executor.desk import TOPIC, Desk
+from services.executor.order import IN_DOUBT, Order, view_of
+from services.executor.queries import QUERIES, answer_query
+from services.executor.state import dump_state, load_state
+from services.executor.wallets import configure, next_due, run_due
+
+COMMANDS: frozenset[type[Message]] = frozenset({PlaceOrder, CancelOrder, CancelAll})
+
+
+def _on_configured(desk: Desk, message: Configured) -> None:
+    configure(desk, read_config(message.settings))
+
+
+def _on_market(desk: Desk, message: MarketListed) -> None:
+    if not desk.markets.take(message.market):
+        desk.count("markets_not_taken")
+
+
+def _on_timer(desk: Desk, _message: TimerFired) -> None:
+    run_due(desk)
+
+
+FACTS: dict[type[Message], Callable[[Desk, Any], None]] = {
+    Configured: _on_configured,
+    MarketListed: _on_market,
+    TimerFired: _on_timer,
+    WalletReady: results.on_wallet_ready,
+    PlaceResult: results.on_place_result,
+    CancelResult: results.on_cancel_result,
+    OrderLookup: results.on_lookup,
+    OpenOrdersResult: results.on_open_orders,
+    TradesResult: results.on_trades,
+    VenueOrderChanged: results.on_order_event,
+    VenueFill: results.on_fill,
+    UserFeedChanged: results.on_feed,
+}
+"""Only the group itself says these: never taken from an ask."""
+
+
+class ExecutorCore:
+    queries: frozenset[type[Message]] = QUERIES
+
+    def __init__(self) -> None:
+        self.desk = Desk()
+
+    def handle(self, message: Message, origin: Origin, now: Now) -> list[Effect]:
+        desk = self.desk
+        desk.now, desk.out = now, []
+        kind = type(message)
+        if isinstance(message, PlaceOrder | CancelOrder | CancelAll):
+            take_command(desk, message, origin)
+        elif kind in FACTS and (origin.lane or kind is Configured):
+            FACTS[kind](desk, message)
+        else:
+            self._refuse(message, origin)
+        desk.oms.trim(desk.config.execution.order_history_max, self._forget)
+        out, desk.out = desk.out, []
+        return out
+
+    def query(self, message: Message, now: Now) -> list[Message]:
+        return answer_query(self.desk, message)
+
+    def snapshot(self, topic: str, now: Now) -> list[Message]:
+        """The open orders, oldest first; what is over is asked for by queries."""
+        if topic != TOPIC:
+            return []
+        desk = self.desk
+        return [OrderUpdated(desk.account_seq, view_of(order)) for order in desk.oms.open_orders()]
+
+    def due_ns(self) -> int | None:
+        return next_due(self.desk)
+
+    def outstanding(self) -> list[Effect]:
+        return list(self.desk.actions.outstanding())
+
+    def missing(self) -> str:
+        desk = self.desk
+        if not desk.wallets:
+            return "settings"
+        for wallet in desk.wallets.values():
+            if wallet.ready is None:
+                return f"the gateway to say that it holds the key of wallet {wallet.name}"
+            if wallet.feed is not FeedState.LIVE:
+                return f"the user channel of wallet {wallet.name}: {wallet.reason}"
+            if not wallet.caught_up:
+                return f"orders and trades of wallet {wallet.name} since its user channel had a gap"
+        return "" if len(desk.markets) else "market_data to list a market"
+
+    def counters(self) -> dict[str, int]:
+        desk = self.desk
+        states = desk.oms.states()
+        return {
+            **dict(sorted(desk.counts.items())),
+            "markets": len(desk.markets),
+            "orders_kept": len(desk.oms),
+            "orders_open": desk.oms.open_count,
+            "orders_in_doubt": sum(states.get(state, 0) for state in IN_DOUBT),
+            "actions_outstanding": len(desk.actions),
+            "client_ids": len(desk.ids),
+            "answers_kept": len(desk.answers),
+            "fences": len(desk.fences),
+            "positions": len(desk.positions),
+            "external_fills": len(desk.external),
+            "account_seq": desk.account_seq,
+        }
+
+    def dump(self) -> bytes:
+        return dump_state(self.desk)
+
+    def load(self, state: bytes) -> None:
+        self.desk = load_state(state)
+
+    def state_hash(self) -> str:
+        return blake2b(self.dump(), digest_size=32).hexdigest()
+
+    def _refuse(self, message: Message, origin: Origin) -> None:
+        self.desk.count("messages_not_taken")
+        if origin.lane:
+            return
+        name = type(message).__name__
+        request_id = str(getattr(message, "command_id", getattr(message, "request_id", "")))
+        answer = Refused(request_id, Reason.UNKNOWN_MESSAGE, f"the executor takes no {name} from clients")
+        self.desk.out.append(Reply(origin.sender, answer))
+
+    def _forget(self, order: Order) -> None:
+        """History beyond its bound: its ids stay known; a place that is still unanswered is not waited for."""
+        desk = self.desk
+        if order.place_action:
+            if settle := desk.actions.withdraw(order.place_action):
+                desk.out.append(settle)
+            desk.actions.finish(order.place_action)

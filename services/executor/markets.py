@@ -1,0 +1,53 @@
+"""The instruments the executor may trade, by every name they are known under. Pure.
+
+In: markets as market_data lists them, again on every change. Out: the market a command means. A market stays known
+after it stopped accepting, because its orders and fills still need it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from common.instruments import Market
+
+MARKETS_MAX = 100_000
+"""More are not taken (counted); years of 15-minute markets."""
+
+
+class Markets:
+    def __init__(self, markets: Iterable[Market] = ()) -> None:
+        self._by_id: dict[tuple[str, str], Market] = {}
+        self._by_word: dict[tuple[str, str], str] = {}
+        self._by_token: dict[tuple[str, str], str] = {}
+        for market in markets:
+            self.take(market)
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def take(self, market: Market) -> bool:
+        """Take a market as it is now. False when there is no room for a new one."""
+        key = (market.venue, market.condition_id)
+        if key not in self._by_id and len(self._by_id) >= MARKETS_MAX:
+            return False
+        self._by_id[key] = market
+        self._by_word[market.venue, market.slug] = market.condition_id
+        for token_id in market.token_ids:
+            self._by_token[market.venue, token_id] = market.condition_id
+        return True
+
+    def find(self, venue: str, word: str) -> Market | None:
+        """By condition id or slug; of two markets with one slug the newest."""
+        key = (venue, word)
+        return self._by_id.get(key) or self._by_id.get((venue, self._by_word.get(key, "")))
+
+    def of_token(self, venue: str, token_id: str) -> Market | None:
+        return self._by_id.get((venue, self._by_token.get((venue, token_id), "")))
+
+    def condition_ids(self, word: str) -> set[str]:
+        """The condition ids a market word means on any venue; a condition id means itself."""
+        found = {market.condition_id for (_, condition_id), market in self._by_id.items() if word == condition_id}
+        return found or {condition_id for (_, slug), condition_id in self._by_word.items() if word == slug}
+
+    def all(self) -> list[Market]:
+        return list(self._by_id.values())

@@ -1,0 +1,76 @@
+"""What is signed for an order, fixed before anything is sent (architecture section 5). Pure.
+
+In: a checked intent, the wallet's addresses, the order's number and the time. Out: the whole signed struct as bytes for
+the gateway, and the venue's order id, which is its digest. The same inputs give the same order, so a replay or a resend
+can never be a second one; another number, time or wallet gives another salt.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import NamedTuple
+
+from common.effects import Now
+from common.messages import PlaceOrder, WalletReady
+from common.types import TimeInForce
+from common.venues.polymarket.amounts import Amounts, signed_price_size
+from common.venues.polymarket.contracts import protocol_version
+from common.venues.polymarket.orders import SIDE_CODE
+from common.venues.polymarket.pinned import PinnedOrder, encode_pinned
+
+EXPIRY_MARGIN_S = 60
+"""The venue retires a GTD order this long before the time it was given (protocol section 3.4)."""
+
+DUPLICATE_REFUSED: dict[str, str] = {"polymarket": "forever"}
+"""What a venue does with an order id it has seen: only where it is refused for ever may the same bytes go out again."""
+
+
+class Pinned(NamedTuple):
+    venue_order_id: str
+    size: int
+    pinned: bytes
+
+
+def salt_of(signer: str, number: int, now: Now) -> int:
+    """53 bits that no other order of this wallet has, also after a journal was started anew."""
+    seed = f"{signer}:{number}:{now.wall_ns}:{now.mono_ns}".encode("ascii")
+    return int.from_bytes(blake2b(seed, digest_size=8).digest(), "big") >> 11
+
+
+def wire_expiration(command: PlaceOrder) -> str:
+    if command.tif is not TimeInForce.GTD:
+        return "0"
+    return str(command.expire_ns // 1_000_000_000 + EXPIRY_MARGIN_S)
+
+
+def pin(
+    command: PlaceOrder,
+    amounts: Amounts,
+    token_id: str,
+    neg_risk: bool,
+    wallet: WalletReady,
+    *,
+    number: int,
+    version: int,
+    now: Now,
+) -> Pinned:
+    """The order as it will be signed. Positions of protocol V2 are always signed for exchange V3."""
+    order = PinnedOrder(
+        salt=salt_of(wallet.signer, number, now),
+        maker=wallet.maker,
+        signer=wallet.signer,
+        token_id=token_id,
+        maker_amount=amounts.maker,
+        taker_amount=amounts.taker,
+        side=SIDE_CODE[command.side],
+        signature_type=wallet.signature_type,
+        timestamp=now.wall_ns // 1_000_000,
+        version=max(version, protocol_version(int(token_id))),
+        chain_id=wallet.chain_id,
+        neg_risk=neg_risk,
+        order_type=command.tif,
+        post_only=command.post_only,
+        expiration=wire_expiration(command),
+    )
+    _, size = signed_price_size(command.side, amounts.maker, amounts.taker)
+    return Pinned(order.venue_order_id, size, encode_pinned(order))

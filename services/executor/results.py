@@ -1,0 +1,367 @@
+"""What the gateway and the user channel say, applied to orders. Pure.
+
+In: results of actions and private venue events. Out: news told to the orders they are about. Everything may come late,
+twice or out of order: quantities merge by maximum, settlement by rank, states by the table. Absence is only believed
+from a look-up by id that began after the last thing we knew of the order.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from common.effects import Settle
+from common.messages import (
+    CancelResult,
+    Fill,
+    OpenOrdersResult,
+    OrderLookup,
+    PlaceResult,
+    TradesResult,
+    UserFeedChanged,
+    VenueFill,
+    VenueOrder,
+    VenueOrderChanged,
+    WalletReady,
+)
+from common.reasons import Reason
+from common.types import ONE, Outcome, Side
+from common.venues.polymarket.fees import taker_fee
+from services.executor.actions import Action
+from services.executor.catchup import MS, Ask, Wallet
+from services.executor.desk import Desk
+from services.executor.external import account_of
+from services.executor.order import IN_DOUBT, Event, Order, State, merge_settlement, quantity_event
+from services.executor.wallets import ask_lists, wallet_known
+
+KILLED = frozenset({Reason.FOK_NOT_FILLED, Reason.FAK_NOT_FILLED, Reason.FENCED})
+"""Refusals that mean: taken note of and over. The user channel calls the first two a cancellation as well."""
+DUST = 10_000
+"""What a venue may leave of an order it calls matched (protocol section 5.3): a hundredth of a share."""
+
+
+class Standing(StrEnum):
+    """A venue's status word, as far as it matters here."""
+
+    OPEN = "OPEN"
+    MATCHED = "MATCHED"
+    GONE = "GONE"
+    LAPSED = "LAPSED"
+    UNCLEAR = "UNCLEAR"
+
+
+def standing_of(word: str) -> Standing:
+    """Words as the venue codecs give them, in any case; a new word is UNCLEAR and leads to a look-up."""
+    upper = word.upper()
+    if upper in ("LIVE", "DELAYED", "UNMATCHED"):
+        return Standing.OPEN
+    if upper == "MATCHED":
+        return Standing.MATCHED
+    if upper in ("CANCELED_EXPIRED_ORDER", "EXPIRED"):
+        return Standing.LAPSED
+    if upper.startswith(("CANCELED", "CANCELLED", "INVALID", "KILLED")):
+        return Standing.GONE
+    return Standing.UNCLEAR
+
+
+def take_standing(desk: Desk, order: Order, word: str, quantity: int, text: str = "", *, final: bool) -> None:
+    """The venue showed where the order stands. `final`: the word is an answer about now, not one of many events."""
+    changed = desk.reported(order, quantity)
+    order.absences = 0
+    standing = standing_of(word)
+    events = [quantity_event(order)]
+    match standing:
+        case Standing.GONE:
+            events.append(Event.GONE)
+        case Standing.LAPSED:
+            events.append(Event.LAPSED)
+        case Standing.OPEN if word.upper() == "UNMATCHED" and not order.tif.rests:
+            events.append(Event.GONE)
+        case Standing.MATCHED if order.matched and order.size - order.matched <= DUST:
+            events.append(Event.ALL_FILLED)
+        case Standing.MATCHED if final and order.matched and not order.tif.rests:
+            events.append(Event.GONE)  # the rest of a FAK was killed
+    desk.tell(order, *events, text=text, changed=changed)
+    if standing is Standing.UNCLEAR or (standing is Standing.MATCHED and not order.complete):
+        desk.check_soon(order)
+
+
+# --- results of places ---
+
+
+def on_place_result(desk: Desk, result: PlaceResult) -> None:
+    action = _finish(desk, result.action_id)
+    order = _order_of(desk, action)
+    if order is None:
+        return
+    if order.place_action == result.action_id:
+        order.place_action = ""
+    order.heard_ns = desk.now.wall_ns
+    match result.outcome:
+        case Outcome.DONE:
+            _placed(desk, order, result)
+        case Outcome.REFUSED:
+            _refused(desk, order, result)
+        case Outcome.UNKNOWN:
+            _doubted(desk, order, result.code, result.text)
+
+
+def _placed(desk: Desk, order: Order, result: PlaceResult) -> None:
+    shares = result.taking if order.side is Side.BUY else result.making
+    if result.status.upper() == "UNMATCHED" and not order.tif.rests:
+        text = "nothing matched, the order was killed"
+        desk.tell(order, Event.GONE, code=Reason.FAK_NOT_FILLED.value, text=text)
+        return
+    take_standing(desk, order, result.status, shares, final=True)
+
+
+def _refused(desk: Desk, order: Order, result: PlaceResult) -> None:
+    code, text = result.code.value, result.text
+    if result.code is Reason.DUPLICATE_ORDER or order.sends > 1:
+        # The venue has an earlier copy, or may have: this refusal only speaks for the copy that was refused.
+        order.may_resend = False
+        _doubted(desk, order, result.code, text)
+    elif result.code in KILLED:
+        desk.tell(order, Event.GONE, code=code, text=text)
+    else:
+        desk.tell(order, Event.REFUSED, code=code, text=text)
+
+
+def _doubted(desk: Desk, order: Order, code: Reason, text: str) -> None:
+    """Kept with its exposure and asked for. The request was made before its answer, so it ends a request's life on."""
+    if order.state in IN_DOUBT:
+        order.give_up_mono = desk.now.mono_ns + desk.config.execution.request_life_ms * MS
+        desk.count("places_in_doubt")
+        desk.log("place_in_doubt", "warning", order_id=order.order_id, code=code.value, error=text)
+    if code is Reason.DUPLICATE_ORDER:
+        order.may_resend = False
+    desk.tell(order, Event.DOUBT)
+
+
+# --- results of cancels ---
+
+
+def on_cancel_result(desk: Desk, result: CancelResult) -> None:
+    action = _finish(desk, result.action_id)
+    if action is None:
+        return
+    canceled = {venue_order_id.lower() for venue_order_id in result.canceled}
+    reasons = {venue_order_id.lower(): text for venue_order_id, text in result.not_canceled.items()}
+    for number in action.orders:
+        order = desk.oms.get(number)
+        if order is None:
+            continue
+        if order.cancel_action == result.action_id:
+            order.cancel_action = ""
+        venue_order_id = order.venue_order_id.lower()
+        if result.outcome is Outcome.DONE and venue_order_id in canceled:
+            order.heard_ns = desk.now.wall_ns
+            desk.tell(order, Event.GONE)
+        else:
+            text = reasons.get(venue_order_id) or result.text or "the venue did not say what became of it"
+            _not_canceled(desk, order, result.code, text)
+
+
+def _not_canceled(desk: Desk, order: Order, code: Reason, text: str) -> None:
+    """It may be over, on its way in, or still open: only a look-up can say; found open it is cancelled again."""
+    if not order.open:
+        return
+    desk.log("cancel_failed", "warning", order_id=order.order_id, error=f"{code}: {text}")
+    desk.count("cancels_failed")
+    desk.tell(order)
+
+
+# --- results of look-ups ---
+
+
+def on_lookup(desk: Desk, result: OrderLookup) -> None:
+    action = _finish(desk, result.action_id)
+    order = _order_of(desk, action)
+    if order is None:
+        return
+    if order.lookup_action == result.action_id:
+        order.lookup_action = ""
+    if result.outcome is not Outcome.DONE:
+        desk.tell(order)
+    elif result.order is not None:
+        _found(desk, order, result.order, result.asked_ns)
+    elif result.asked_ns <= max(order.heard_ns, order.sent_ns):
+        desk.count("lookups_outdated")
+        desk.tell(order)
+    else:
+        desk.absent(order)
+
+
+def _found(desk: Desk, order: Order, shown: VenueOrder, asked_ns: int) -> None:
+    order.heard_ns = max(order.heard_ns, asked_ns)
+    take_standing(desk, order, shown.status, shown.filled_size, final=True)
+    if order.state is State.CANCELLING and standing_of(shown.status) is Standing.OPEN and not order.cancel_action:
+        desk.oms.check_at(order, 0)
+        desk.send_cancels([order])
+
+
+# --- results of lists ---
+
+
+def on_open_orders(desk: Desk, result: OpenOrdersResult) -> None:
+    """What is listed is open; what we think open and is not listed needs a look-up by id."""
+    action = _finish(desk, result.action_id)
+    wallet = wallet_known(desk, action.request.venue, action.request.wallet) if action else None
+    if wallet is None:
+        return
+    complete = result.outcome is Outcome.DONE and result.complete
+    wallet.answered(Ask.OPEN_ORDERS, result.action_id, complete, desk.now, desk.config.execution.lookup_after_ms)
+    listed = set()
+    for shown in result.orders:
+        listed.add(shown.venue_order_id.lower())
+        order = desk.oms.by_venue_id(shown.venue_order_id)
+        if order is None:
+            desk.count("foreign_open_orders")
+        else:
+            take_standing(desk, order, shown.status, shown.filled_size, final=False)
+    if complete:
+        _look_up_unlisted(desk, wallet, listed, result.asked_ns)
+
+
+def _look_up_unlisted(desk: Desk, wallet: Wallet, listed: set[str], asked_ns: int) -> None:
+    for order in desk.oms.open_orders():
+        if (
+            (order.venue, order.wallet) == (wallet.venue, wallet.name)
+            and order.state in (State.WORKING, State.CANCELLING)
+            and order.venue_order_id.lower() not in listed
+            and asked_ns > max(order.heard_ns, order.sent_ns)
+        ):
+            desk.look_up(order)
+
+
+def on_trades(desk: Desk, result: TradesResult) -> None:
+    action = _finish(desk, result.action_id)
+    wallet = wallet_known(desk, action.request.venue, action.request.wallet) if action else None
+    if wallet is None:
+        return
+    complete = result.outcome is Outcome.DONE and result.complete
+    wallet.answered(Ask.TRADES, result.action_id, complete, desk.now, desk.config.execution.lookup_after_ms)
+    for fill in result.fills:
+        on_fill(desk, fill)
+    missing = [order for order in desk.oms.unsettled() if order.fills_missing and order.wallet == wallet.name]
+    if missing:
+        wallet.want_trades(desk.now.mono_ns, desk.config.execution.lookup_after_ms)
+    elif complete:
+        wallet.trades_tries = 0
+
+
+# --- the user channel and the gateway's readiness ---
+
+
+def on_order_event(desk: Desk, event: VenueOrderChanged) -> None:
+    wallet = wallet_known(desk, event.venue, event.wallet)
+    if wallet is None:
+        return
+    wallet.heard_ns = max(wallet.heard_ns, min(event.at_ns, desk.now.wall_ns))
+    order = desk.oms.by_venue_id(event.venue_order_id)
+    if order is None:
+        desk.count("foreign_order_events")
+        return
+    order.heard_ns = desk.now.wall_ns
+    word = event.status
+    if event.kind.upper() == "CANCELLATION" and standing_of(word) not in (Standing.GONE, Standing.LAPSED):
+        word = "CANCELED"
+    take_standing(desk, order, word, event.filled_size, event.text, final=False)
+
+
+def on_fill(desk: Desk, event: VenueFill) -> None:
+    """One own leg of a trade at one stage; identity is (trade id, own order id)."""
+    if wallet_known(desk, event.venue, event.wallet) is None:
+        return
+    if event.size <= 0 or event.cash < 0 or not 0 <= event.price <= ONE:
+        desk.count("fills_unreadable")
+        desk.log("unreadable_fill", "error", trade_id=event.trade_id, fill_order_id=event.venue_order_id)
+        return
+    order = desk.oms.by_venue_id(event.venue_order_id)
+    if order is None:
+        _foreign_fill(desk, event)
+        return
+    order.heard_ns = desk.now.wall_ns
+    known = order.fills.get(event.trade_id)
+    if known is None:
+        fill = _fill(desk, event, order.account, order.order_id)
+        desk.add_fill(order, fill)
+        return
+    merged = merge_settlement(known, event.settlement, event.tx_hash)
+    if merged is None:
+        desk.count("fills_repeated")
+    else:
+        desk.settle_fill(order, known, merged)
+
+
+def _foreign_fill(desk: Desk, event: VenueFill) -> None:
+    """Of an order that is history (then it is known), or of one that is not ours: booked, flagged, never dropped."""
+    if desk.ids.number_of(event.venue_order_id) is not None:
+        desk.count("fills_of_history")
+        return
+    known = desk.external.find(event.trade_id, event.venue_order_id)
+    if known is None:
+        desk.count("orphan_fills")
+        desk.log("orphan_fill", "warning", fill_order_id=event.venue_order_id)
+        fill = _fill(desk, event, account_of(event.wallet), "")
+        desk.external.put(fill)
+        market = desk.markets.of_token(event.venue, event.token_id)
+        desk.positions.book(fill, event.venue, market.slug if market else "")
+        return
+    merged = merge_settlement(known, event.settlement, event.tx_hash)
+    if merged is not None:
+        desk.external.put(merged)
+        if merged.settlement is not known.settlement:
+            desk.positions.settle(merged)
+
+
+def _fill(desk: Desk, event: VenueFill, account: str, order_id: str) -> Fill:
+    market = desk.markets.of_token(event.venue, event.token_id)
+    fee = 0
+    if event.is_taker and market is not None:
+        fee = taker_fee(event.size, event.price, market.fee_rate, market.fee_exponent)
+    return Fill(
+        trade_id=event.trade_id,
+        order_id=order_id,
+        venue_order_id=event.venue_order_id,
+        account=account,
+        condition_id=market.condition_id if market else "",
+        token_id=event.token_id,
+        outcome=market.outcomes[market.index_of_token(event.token_id)] if market else "",
+        side=event.side,
+        price=event.price,
+        size=event.size,
+        cash=event.cash,
+        fee=fee,
+        is_taker=event.is_taker,
+        settlement=event.settlement,
+        tx_hash=event.tx_hash,
+        matched_ns=event.matched_ns,
+    )
+
+
+def on_feed(desk: Desk, event: UserFeedChanged) -> None:
+    wallet = wallet_known(desk, event.venue, event.wallet)
+    if wallet is not None:
+        wallet.on_feed(event, desk.now)
+        ask_lists(desk, wallet)
+        desk.log("user_feed", "warning", wallet=wallet.name, state=event.state.value, reason=event.reason)
+
+
+def on_wallet_ready(desk: Desk, event: WalletReady) -> None:
+    wallet = wallet_known(desk, event.venue, event.wallet)
+    if wallet is not None:
+        wallet.ready = event
+
+
+def _finish(desk: Desk, action_id: str) -> Action | None:
+    """The action, when this is its first result; its lane need not keep it."""
+    action = desk.actions.finish(action_id)
+    if action is None:
+        desk.count("results_repeated")
+    else:
+        desk.out.append(Settle(action.lane, action_id))
+    return action
+
+
+def _order_of(desk: Desk, action: Action | None) -> Order | None:
+    return desk.oms.get(action.orders[0]) if action is not None else None
