@@ -20,7 +20,7 @@ from common.topology import INBOXES, PROCESSES, inbox_address, out_address
 
 MINFDS = 65_536
 
-COMES_WITH = {Mode.PAPER: "live market data (part 2)", Mode.LIVE: "the live gateway (part 4)"}
+COMES_WITH = {Mode.PAPER: "part 3, the executor", Mode.LIVE: "part 4, the gateway to real venues"}
 """Modes whose settings file does not exist yet, and what brings them."""
 
 

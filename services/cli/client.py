@@ -111,7 +111,7 @@ def is_ended(order: OrderView) -> bool:
 
 def is_running(run_dir: Path, owner: str) -> bool:
     """Whether anybody listens: the supervisor of the group (the process may be restarting) or the process itself."""
-    return _accepts(supervisor_socket(run_dir)) or _accepts(Path(out_address(run_dir, owner).removeprefix("ipc://")))
+    return _accepts(supervisor_socket(run_dir)) or _accepts(Path(out_address(run_dir, owner).partition("://")[2]))
 
 
 def _accepts(path: Path) -> bool:

@@ -1,0 +1,97 @@
+"""Bus structs as the executor and market_data answer them, for the tests of the command line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from common.instruments import Market
+from common.messages import BookReport, BookSnapshot, Fill, Heartbeat, MarketView, OrderView, Position
+from common.types import FeedState, Lifecycle, OrderType, Settlement, Side, Status, TimeInForce
+
+T0_NS = 1_790_000_000_123_456_789
+T0_TEXT = "2026-09-21T14:13:20.123456Z"
+
+MARKET = Market(
+    "polymarket", "0xc0", "btc-15m-1", "Bitcoin up or down?", ("Up", "Down"), ("11", "22"), 10_000, 5_000_000
+)
+
+
+def market_view() -> MarketView:
+    return MarketView(MARKET, (480_000, 0), (0, 520_000), FeedState.LIVE)
+
+
+def fill(size: int = 10_000_000, **changes: Any) -> Fill:
+    """A fill of the sample order; `changes` replaces fields."""
+    made = Fill(
+        trade_id="t-1",
+        order_id="o-1",
+        venue_order_id="0xabc",
+        account="default",
+        condition_id="0xc0",
+        token_id="11",
+        outcome="Up",
+        side=Side.BUY,
+        price=520_000,
+        size=size,
+        cash=5_200_000,
+        fee=17_470,
+        is_taker=True,
+        settlement=Settlement.MATCHED,
+        tx_hash="",
+        matched_ns=T0_NS,
+    )
+    return msgspec.structs.replace(made, **changes)
+
+
+def order(status: Status = Status.WORKING, **changes: Any) -> OrderView:
+    """An order of 10 at 0.52; `changes` replaces fields."""
+    made = OrderView(
+        order_id="o-1",
+        client_order_id="mine-1",
+        venue_order_id="0xabc",
+        account="default",
+        venue="polymarket",
+        market="btc-15m-1",
+        condition_id="0xc0",
+        token_id="11",
+        outcome="Up",
+        side=Side.BUY,
+        order_type=OrderType.LIMIT,
+        tif=TimeInForce.GTC,
+        post_only=False,
+        price=520_000,
+        size=10_000_000,
+        filled_size=0,
+        avg_price=0,
+        status=status,
+        lifecycle=Lifecycle.PLACED,
+        reject_reason="",
+        reject_text="",
+        created_ns=T0_NS,
+        placed_ns=0,
+        matched_ns=0,
+        confirmed_ns=0,
+        fills=[],
+    )
+    return msgspec.structs.replace(made, **changes)
+
+
+def filled_order() -> OrderView:
+    return order(Status.FILLED, filled_size=10_000_000, avg_price=520_000, lifecycle=Lifecycle.MATCHED, fills=[fill()])
+
+
+def position() -> Position:
+    return Position(
+        "default", "polymarket", "btc-15m-1", "0xc0", "11", "Up", 10_000_000, 0, 5_200_000, 520_000, -3, 17_470
+    )
+
+
+def book_report() -> BookReport:
+    book = BookSnapshot("11", [(480_000, 7_500_000)], [(520_000, 1)], 10_000, FeedState.LIVE, T0_NS, 0)
+    return BookReport("r", MARKET, "Up", book)
+
+
+def heartbeat(process: str, state: str = "READY", pid: int = 41) -> Heartbeat:
+    return Heartbeat(process, pid, state, "", T0_NS, T0_NS, {"inputs": 3})

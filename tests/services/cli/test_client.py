@@ -1,0 +1,265 @@
+"""The conversations: which message goes where, how long an order is followed, what silence means."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from common.errors import Refusal
+from common.messages import (
+    CancelAccepted,
+    CancelAll,
+    CancelOrder,
+    GetOrder,
+    MarketsReport,
+    Message,
+    OrdersReport,
+    OrderView,
+    PlaceAnswer,
+    PlaceOrder,
+    Refused,
+)
+from common.reasons import Reason
+from common.topology import supervisor_socket
+from common.types import OrderType, Side, Status, TimeInForce
+from services.cli.client import (
+    CANCEL_S,
+    STORY_S,
+    Client,
+    PlaceArguments,
+    Unavailable,
+    is_ended,
+    is_placed,
+    is_running,
+)
+from tests.services.cli.fake_bus import Answer, FakeBus, FakeClock, Script
+from tests.services.cli.samples import fill, filled_order, market_view, order
+
+WANTED = PlaceArguments(
+    "default",
+    "",
+    "polymarket",
+    "btc-15m-1",
+    "Up",
+    Side.BUY,
+    OrderType.LIMIT,
+    TimeInForce.GTC,
+    False,
+    520_000,
+    10_000_000,
+)
+NOW_NS = 1_790_000_000_000_000_000
+
+
+def client_of(script: Script) -> tuple[Client, FakeBus, FakeClock]:
+    bus, clock = FakeBus(script), FakeClock()
+    return Client(bus, request_life_ms=30_000, clock=clock, pause=clock.pause), bus, clock
+
+
+def executor(placed: OrderView, *later: OrderView) -> Script:
+    """An executor that answers a place with `placed` and each look with the next of `later`, the last for ever."""
+    looks: Iterator[OrderView] = iter(later)
+    last = [placed]
+
+    def script(body: Message) -> Answer:
+        if isinstance(body, PlaceOrder):
+            return PlaceAnswer(body.command_id, placed)
+        assert isinstance(body, GetOrder)
+        last[0] = next(looks, last[0])
+        return OrdersReport(body.request_id, [last[0]])
+
+    return script
+
+
+@pytest.mark.parametrize(
+    ("seen", "placed", "ended"),
+    [
+        (order(Status.PENDING), False, False),
+        (order(Status.SUBMITTING), False, False),
+        (order(Status.UNKNOWN), False, False),
+        (order(Status.WORKING), True, False),
+        (order(Status.CANCELLING), False, False),
+        (order(Status.REJECTED), True, True),
+        (order(Status.CANCELLED), True, True),
+        (order(Status.EXPIRED), True, True),
+        (filled_order(), True, True),
+        (order(Status.FILLED, filled_size=10_000_000), False, False),
+        (order(Status.PARTIALLY_FILLED, filled_size=4_000_000), False, False),
+        (order(Status.PARTIALLY_FILLED, filled_size=4_000_000, fills=[fill(4_000_000)]), True, False),
+        (order(Status.CANCELLED, filled_size=4_000_000), False, False),
+    ],
+)
+def test_an_order_is_told_when_its_state_is_known_and_its_fills_are_booked(
+    seen: OrderView, placed: bool, ended: bool
+) -> None:
+    assert (is_placed(seen), is_ended(seen)) == (placed, ended)
+
+
+def test_place_follows_the_order_until_its_fills_are_booked() -> None:
+    matched = order(Status.FILLED, filled_size=10_000_000)
+    client, bus, _ = client_of(executor(order(Status.PENDING), order(Status.SUBMITTING), matched, filled_order()))
+
+    story = client.place(WANTED, NOW_NS)
+
+    assert story.told
+    assert story.order == filled_order()
+    assert [type(body) for _, body, _ in bus.asked] == [PlaceOrder, GetOrder, GetOrder, GetOrder]
+
+
+def test_place_sends_what_was_typed_and_makes_a_client_order_id() -> None:
+    client, bus, _ = client_of(executor(filled_order()))
+
+    client.place(WANTED, NOW_NS)
+
+    [(owner, body, cancel)] = bus.asked
+    assert isinstance(body, PlaceOrder)
+    assert (owner, cancel) == ("executor", False)
+    assert (body.market, body.price, body.size, body.expire_ns) == ("btc-15m-1", 520_000, 10_000_000, 0)
+    assert body.client_order_id.startswith("cli-")
+    assert len(body.client_order_id) <= 64
+
+
+def test_two_places_have_different_ids() -> None:
+    client, bus, _ = client_of(executor(filled_order()))
+
+    client.place(WANTED, NOW_NS)
+    client.place(WANTED, NOW_NS)
+
+    first, second = (body for _, body, _ in bus.asked)
+    assert isinstance(first, PlaceOrder)
+    assert isinstance(second, PlaceOrder)
+    assert first.client_order_id != second.client_order_id
+    assert first.command_id != second.command_id
+
+
+def test_expires_becomes_a_wall_time() -> None:
+    client, bus, _ = client_of(executor(filled_order()))
+
+    client.place(WANTED._replace(tif=TimeInForce.GTD, expires_s=90), NOW_NS)
+
+    body = bus.asked[0][1]
+    assert isinstance(body, PlaceOrder)
+    assert body.expire_ns == NOW_NS + 90_000_000_000
+
+
+def test_an_order_that_stays_unknown_is_shown_as_it_is_after_the_time() -> None:
+    client, _, clock = client_of(executor(order(Status.UNKNOWN)))
+
+    story = client.place(WANTED, NOW_NS)
+
+    assert not story.told
+    assert story.order.status is Status.UNKNOWN
+    assert STORY_S <= clock.now < STORY_S + 0.1
+
+
+def test_an_executor_that_dies_while_an_order_is_followed_does_not_lose_the_order() -> None:
+    def script(body: Message) -> Answer:
+        if isinstance(body, PlaceOrder):
+            return PlaceAnswer(body.command_id, order(Status.SUBMITTING))
+        return TimeoutError("executor did not answer within 5 s")
+
+    client, _, _ = client_of(script)
+
+    story = client.place(WANTED, NOW_NS)
+
+    assert not story.told
+    assert story.order.order_id == "o-1"
+
+
+def test_silence_to_a_place_names_the_id_to_look_for() -> None:
+    client, _, _ = client_of(lambda _body: TimeoutError("executor did not answer within 5 s"))
+
+    with pytest.raises(Unavailable, match=r"whether the order was taken is not known: .* order show mine-7"):
+        client.place(WANTED._replace(client_order_id="mine-7"), NOW_NS)
+
+
+def test_a_refused_answer_is_raised_with_code_and_field() -> None:
+    client, _, _ = client_of(lambda _body: Refused("c", Reason.UNKNOWN_MARKET, "no such market", "market"))
+
+    with pytest.raises(Refusal, match="no such market") as caught:
+        client.place(WANTED, NOW_NS)
+
+    assert (caught.value.code, caught.value.field) == (Reason.UNKNOWN_MARKET, "market")
+
+
+def test_an_answer_of_another_kind_is_not_taken_for_one() -> None:
+    client, _, _ = client_of(lambda _body: MarketsReport("r", [market_view()]))
+
+    with pytest.raises(Unavailable, match="MarketsReport"):
+        client.positions("")
+
+
+def test_an_order_nobody_knows_is_refused() -> None:
+    client, _, _ = client_of(lambda _body: OrdersReport("r", []))
+
+    with pytest.raises(Refusal) as caught:
+        client.order("default", "o-404")
+
+    assert caught.value.code is Reason.ORDER_NOT_FOUND
+
+
+def test_cancel_uses_the_cancel_lane_and_waits_for_the_end() -> None:
+    looks = iter([order(), order(Status.CANCELLING), order(Status.CANCELLED)])
+
+    def script(body: Message) -> Answer:
+        if isinstance(body, CancelOrder):
+            return CancelAccepted(body.command_id, ["o-1"], [])
+        return OrdersReport("r", [next(looks)])
+
+    client, bus, _ = client_of(script)
+
+    story = client.cancel("default", "mine-1")
+
+    assert story.told
+    assert story.order.status is Status.CANCELLED
+    assert bus.asked[0][2] is True
+    look = bus.asked[1][1]
+    assert isinstance(look, GetOrder)
+    assert look.order_id == "o-1"
+
+
+def test_cancel_all_sorts_orders_by_how_they_ended() -> None:
+    book = {
+        "o-1": order(Status.CANCELLED, order_id="o-1"),
+        "o-2": order(Status.FILLED, order_id="o-2", filled_size=10_000_000, fills=[fill()]),
+        "o-3": order(Status.WORKING, order_id="o-3"),
+        "o-4": order(Status.UNKNOWN, order_id="o-4", created_ns=NOW_NS),
+    }
+
+    def script(body: Message) -> Answer:
+        if isinstance(body, CancelAll):
+            return CancelAccepted(body.command_id, ["o-1", "o-2", "o-3"], ["o-4"])
+        assert isinstance(body, GetOrder)
+        return OrdersReport(body.request_id, [book[body.order_id]])
+
+    client, _, clock = client_of(script)
+
+    outcome = client.cancel_all("", "")
+
+    assert [row.order_id for row in outcome.cancelled] == ["o-1"]
+    assert [row.order_id for row in outcome.ended] == ["o-2"]
+    assert [row.order_id for row in outcome.still_open] == ["o-3"]
+    assert outcome.in_doubt == [("o-4", NOW_NS + 30_000_000_000)]
+    assert clock.now < CANCEL_S + 0.1
+
+
+def test_nothing_listening_is_not_running(tmp_path: Path) -> None:
+    assert not is_running(tmp_path / "absent", "executor")
+
+
+def test_a_stale_socket_file_is_not_running(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(supervisor_socket(tmp_path)))
+
+    assert not is_running(tmp_path, "executor")
+
+
+def test_a_supervisor_that_listens_is_running(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(supervisor_socket(tmp_path)))
+        server.listen()
+
+        assert is_running(tmp_path, "executor")

@@ -1,0 +1,360 @@
+"""The command line: exit codes, one line on standard error, one object on standard output."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from common.errors import ConfigError, ExitCode, Refusal
+from common.messages import (
+    BookReport,
+    CancelAccepted,
+    CancelAll,
+    CancelOrder,
+    FillsReport,
+    GetBook,
+    GetFills,
+    GetMarkets,
+    GetOrder,
+    GetOrders,
+    GetPositions,
+    MarketsReport,
+    Message,
+    OrdersReport,
+    PlaceAnswer,
+    PlaceOrder,
+    PositionsReport,
+    Refused,
+)
+from common.reasons import Reason
+from common.settings import ROOT
+from common.topology import PROCESSES
+from common.types import OrderType, Side, Status, TimeInForce
+from services.cli.client import Client, Unavailable
+from services.cli.commands import Session, main, parse_tif, parse_word
+from tests.services.cli.fake_bus import Answer, FakeBus, FakeClock
+from tests.services.cli.samples import book_report, fill, filled_order, heartbeat, market_view, order, position
+
+PLACE = [
+    "order",
+    "place",
+    "--market",
+    "btc-15m-1",
+    "--outcome",
+    "Up",
+    "--side",
+    "buy",
+    "--price",
+    "0.52",
+    "--size",
+    "10",
+]
+
+
+def healthy(body: Message) -> Answer:
+    """A group in which everything goes well."""
+    match body:
+        case GetMarkets():
+            return MarketsReport(body.request_id, [market_view()])
+        case GetBook():
+            return BookReport(body.request_id, book_report().market, "Up", book_report().book)
+        case PlaceOrder():
+            return PlaceAnswer(body.command_id, filled_order())
+        case GetOrder() | GetOrders():
+            return OrdersReport(body.request_id, [filled_order()])
+        case GetFills():
+            return FillsReport(body.request_id, [fill()])
+        case GetPositions():
+            return PositionsReport(body.request_id, [position()])
+        case CancelOrder() | CancelAll():
+            return CancelAccepted(body.command_id, ["o-1"], [])
+    raise AssertionError(body)
+
+
+class Typed:
+    """One command line typed at a fake group."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys = capsys
+        self.bus = FakeBus(healthy, {name: heartbeat(name) for name in PROCESSES})
+
+    @contextmanager
+    def connect(self, _owner: str) -> Iterator[Session]:
+        clock = FakeClock()
+        yield Session(Client(self.bus, clock=clock, pause=clock.pause), "default")
+
+    def __call__(self, *argv: str) -> tuple[int, str, str]:
+        code = main(argv, self.connect)
+        out, err = self._capsys.readouterr()
+        return code, out, err
+
+    def json(self, *argv: str) -> tuple[int, Any]:
+        code, out, err = self(*argv, "--json")
+        assert err == ""
+        assert out.count("\n") == 1
+        return code, json.loads(out)
+
+
+@pytest.fixture
+def typed(capsys: pytest.CaptureFixture[str]) -> Typed:
+    return Typed(capsys)
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["status"],
+        ["markets"],
+        ["book", "btc-15m-1", "Up"],
+        ["book", "--market", "btc-15m-1", "--outcome", "Up"],
+        PLACE,
+        ["order", "show", "o-1"],
+        ["orders"],
+        ["fills"],
+        ["positions"],
+        ["cancel", "o-1"],
+        ["cancel-all"],
+    ],
+)
+def test_every_command_speaks_text_and_json(typed: Typed, argv: list[str]) -> None:
+    text_code, text, err = typed(*argv)
+    json_code, shown = typed.json(*argv)
+
+    assert (text_code, json_code, err) == (0, 0, "")
+    assert text.strip()
+    assert isinstance(shown, list | dict)
+
+
+def test_status_lists_every_process_as_ready(typed: Typed) -> None:
+    code, rows = typed.json("status")
+
+    assert code == 0
+    assert [row["process"] for row in rows] == list(PROCESSES)
+    assert all(row["ready"] is True for row in rows)
+
+
+def test_status_fails_when_one_process_is_silent(typed: Typed) -> None:
+    typed.bus = FakeBus(healthy, {name: heartbeat(name) for name in PROCESSES[:-1]})
+
+    code, rows = typed.json("status")
+
+    assert code == ExitCode.UNAVAILABLE
+    assert rows[-1]["ready"] is False
+
+
+def test_place_passes_words_on_and_returns_the_fill(typed: Typed) -> None:
+    code, shown = typed.json(*PLACE, "--tif", "ioc", "--client-order-id", "mine-1", "--account", "other")
+
+    body = typed.bus.asked[0][1]
+    assert isinstance(body, PlaceOrder)
+    assert (body.side, body.tif, body.account, body.client_order_id) == (
+        Side.BUY,
+        TimeInForce.FAK,
+        "other",
+        "mine-1",
+    )
+    assert code == 0
+    assert shown["fills"][0]["size"] == "10"
+
+
+def test_the_default_account_is_the_first_of_the_settings(typed: Typed) -> None:
+    typed(*PLACE)
+
+    body = typed.bus.asked[0][1]
+    assert isinstance(body, PlaceOrder)
+    assert body.account == "default"
+
+
+def test_cancel_all_without_account_is_every_account(typed: Typed) -> None:
+    typed("cancel-all")
+
+    body = typed.bus.asked[0][1]
+    assert isinstance(body, CancelAll)
+    assert (body.account, body.market) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("argv", "field", "code"),
+    [
+        (["--price", "0.5x"], "price", "BAD_NUMBER"),
+        (["--price", "0.0000001"], "price", "BAD_NUMBER"),
+        (["--size", "1e3"], "size", "BAD_NUMBER"),
+        (["--side", "LONG"], "side", "BAD_REQUEST"),
+        (["--type", "stop"], "type", "BAD_REQUEST"),
+        (["--tif", "DAY"], "tif", "BAD_TIF"),
+        (["--tif", "GTD"], "expires", "BAD_EXPIRY"),
+        (["--expires", "60"], "expires", "BAD_EXPIRY"),
+    ],
+)
+def test_a_bad_argument_is_refused_before_anything_is_asked(
+    typed: Typed, argv: list[str], field: str, code: str
+) -> None:
+    exit_code, shown = typed.json(*PLACE, *argv)
+    text_code, out, err = typed(*PLACE, *argv)
+
+    assert exit_code == text_code == ExitCode.REFUSED
+    assert (shown["error"]["code"], shown["error"]["field"]) == (code, field)
+    assert out == ""
+    assert err.count("\n") == 1
+    assert field in err
+    assert typed.bus.asked == []
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["order", "place", "--json"],
+        ["nonsense", "--json"],
+        ["orders", "--limit", "0", "--json"],
+        ["orders", "--limit", "many", "--json"],
+        ["order", "show", "--json"],
+        ["markets", "a", "b", "--json"],
+    ],
+)
+def test_a_command_line_that_cannot_be_understood_is_a_usage_error(typed: Typed, argv: list[str]) -> None:
+    code, out, err = typed(*argv)
+
+    assert code == ExitCode.USAGE
+    assert json.loads(out)["error"]["code"] == "BAD_REQUEST"
+    assert err == ""
+
+
+def test_a_refusal_of_the_executor_is_one_line_or_one_object(typed: Typed) -> None:
+    typed.bus = FakeBus(lambda _body: Refused("c", Reason.BAD_TICK, "0.523 is not a multiple of 0.01", "price"))
+
+    code, out, err = typed(*PLACE)
+    _, shown = typed.json(*PLACE)
+
+    assert (code, out, err) == (3, "", "error: price: 0.523 is not a multiple of 0.01 [BAD_TICK]\n")
+    assert shown == {"error": {"code": "BAD_TICK", "message": "0.523 is not a multiple of 0.01", "field": "price"}}
+
+
+def test_an_order_that_ends_rejected_is_shown_and_exits_refused(typed: Typed) -> None:
+    rejected = order(Status.REJECTED, reject_reason="INSUFFICIENT_BALANCE", reject_text="not enough")
+    typed.bus = FakeBus(lambda body: PlaceAnswer(getattr(body, "command_id", ""), rejected))
+
+    code, shown = typed.json(*PLACE)
+
+    assert code == ExitCode.REFUSED
+    assert (shown["status"], shown["reject_reason"]) == ("Rejected", "INSUFFICIENT_BALANCE")
+
+
+def test_an_order_of_unknown_outcome_is_shown_and_exits_unavailable(typed: Typed) -> None:
+    def script(body: Message) -> Answer:
+        lost = order(Status.UNKNOWN)
+        return PlaceAnswer(body.command_id, lost) if isinstance(body, PlaceOrder) else OrdersReport("r", [lost])
+
+    typed.bus = FakeBus(script)
+
+    code, out, err = typed(*PLACE, "--json")
+
+    assert code == ExitCode.UNAVAILABLE
+    assert json.loads(out)["status"] == "Unknown"
+    assert "order show o-1" in err
+
+
+def test_silence_is_one_line_that_says_where_to_look(typed: Typed) -> None:
+    typed.bus = FakeBus(lambda _body: TimeoutError("executor did not answer within 5 s"))
+
+    code, out, err = typed("positions")
+
+    assert (code, out) == (ExitCode.UNAVAILABLE, "")
+    assert err.count("\n") == 1
+    assert "scripts/polyexec status" in err
+
+
+@pytest.mark.parametrize(
+    ("error", "exit_code", "code"),
+    [
+        (ConfigError("mirror.speed", "must be above 0"), ExitCode.CONFIG, "CONFIG"),
+        (
+            Unavailable("polyexec is not running: start it with scripts/start_all.sh"),
+            ExitCode.UNAVAILABLE,
+            "UNAVAILABLE",
+        ),
+    ],
+)
+def test_what_stops_a_command_before_it_begins_is_one_object(
+    capsys: pytest.CaptureFixture[str], error: Exception, exit_code: int, code: str
+) -> None:
+    def broken(_owner: str) -> AbstractContextManager[Session]:
+        raise error
+
+    assert main(["markets", "--json"], broken) == exit_code
+    assert json.loads(capsys.readouterr().out)["error"]["code"] == code
+
+
+def test_arguments_with_unprintable_characters_are_refused(typed: Typed) -> None:
+    code, _, err = typed("markets", "a\udcff\x1b[2J")
+
+    assert code == ExitCode.REFUSED
+    assert err.isprintable() or err.rstrip("\n").isprintable()
+    assert typed.bus.asked == []
+
+
+def test_help_is_not_an_error(typed: Typed) -> None:
+    code, out, err = typed("--help")
+
+    assert (code, err) == (0, "")
+    assert "cancel-all" in out
+
+
+@pytest.mark.parametrize("argv", [[], ["order"]])
+def test_a_bare_command_shows_its_help_and_fails(typed: Typed, argv: list[str]) -> None:
+    code, out, err = typed(*argv)
+
+    assert code == ExitCode.USAGE
+    assert "Usage" in out + err
+
+
+def test_words_are_read_in_any_case() -> None:
+    assert parse_word(OrderType, " Limit", "type") is OrderType.LIMIT
+    assert parse_tif("ioc", 0) is TimeInForce.FAK
+    assert parse_tif("gtd", 5) is TimeInForce.GTD
+
+
+def test_an_unknown_word_names_the_known_ones() -> None:
+    with pytest.raises(Refusal, match="BUY, SELL"):
+        parse_word(Side, "hold", "side")
+
+
+def run_cli(*argv: str, **env: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "services.cli", *argv]
+    return subprocess.run(
+        command, cwd=ROOT, env={"PATH": "/usr/bin:/bin", **env}, capture_output=True, text=True, timeout=30, check=False
+    )
+
+
+def test_without_a_group_the_real_command_says_how_to_start_one(tmp_path: Path) -> None:
+    done = run_cli("status", POLYEXEC_PATHS__RUN_DIR=str(tmp_path / "absent"))
+
+    assert (done.returncode, done.stdout) == (ExitCode.UNAVAILABLE, "")
+    assert done.stderr == "error: polyexec is not running: start it with scripts/start_all.sh [UNAVAILABLE]\n"
+
+
+def test_unreadable_settings_are_one_line(tmp_path: Path) -> None:
+    done = run_cli("status", POLYEXEC_CONFIG=str(tmp_path / "absent.toml"))
+
+    assert done.returncode == ExitCode.CONFIG
+    assert done.stderr.count("\n") == 1
+    assert "absent.toml" in done.stderr
+
+
+def test_starting_the_command_loads_no_slow_library() -> None:
+    code = (
+        "import sys, services.cli.commands;"
+        "slow = ('aiohttp', 'ccxt', 'eth_account', 'pyarrow', 'polymarket', 'coincurve', 'rich', 'zmq', 'structlog');"
+        "print([name for name in slow if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=30, check=True
+    )
+
+    assert done.stdout.strip() == "[]"
