@@ -130,11 +130,13 @@ class Client:
         self,
         bus: Bus,
         *,
+        place_deadline_ms: int = 5_000,
         request_life_ms: int = 30_000,
         clock: Callable[[], float] = time.monotonic,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self._bus = bus
+        self._place_deadline_ns = place_deadline_ms * 1_000_000
         self._request_life_ns = request_life_ms * 1_000_000
         self._clock = clock
         self._pause = pause
@@ -214,10 +216,10 @@ class Client:
         known = [*accepted.order_ids, *accepted.in_doubt]
         return self.follow(self.order(account, known[0] if known else order_id), is_ended, CANCEL_S)
 
-    def cancel_all(self, account: str, market: str) -> CancelAllOutcome:
+    def cancel_all(self, account: str, market: str, now_ns: int) -> CancelAllOutcome:
         """Cancel everything of an account ("" is every one) or market, and follow each order to its end."""
         accepted = self.ask("executor", CancelAll(_new_id(), account, market), CancelAccepted, cancel=True)
-        stories = self._follow_all(account, [*accepted.order_ids, *accepted.in_doubt])
+        stories = self._follow_all(account, accepted.order_ids)
         ended = [story.order for story in stories if story.told]
         waiting = [story.order for story in stories if not story.told]
         doubtful = set(accepted.in_doubt)
@@ -225,11 +227,13 @@ class Client:
             cancelled=[order for order in ended if order.status is Status.CANCELLED],
             ended=[order for order in ended if order.status is not Status.CANCELLED],
             still_open=[order for order in waiting if order.order_id not in doubtful],
-            in_doubt=[self._doubt(order) for order in waiting if order.order_id in doubtful],
+            in_doubt=[self._doubt(order, now_ns) for order in waiting if order.order_id in doubtful],
         )
 
-    def _doubt(self, order: OrderView) -> DoubtfulOrder:
-        return DoubtfulOrder(order.order_id, order.created_ns + self._request_life_ns)
+    def _doubt(self, order: OrderView, now_ns: int) -> DoubtfulOrder:
+        """The executor looks for it until a request of its place's last moment, or of this cancel's, has died."""
+        last_ns = max(order.created_ns + self._place_deadline_ns, now_ns)
+        return DoubtfulOrder(order.order_id, last_ns + self._request_life_ns)
 
     def follow(self, order: OrderView, told: Callable[[OrderView], bool], within_s: float) -> Story:
         """Look at an order until `told` says yes or the time has passed; what is known of it is never lost."""

@@ -50,7 +50,8 @@ def connect(owner: str) -> Iterator[Session]:
     if not is_running(settings.paths.run_dir, owner):
         raise Unavailable("polyexec is not running: start it with scripts/start_all.sh")
     with _requester(settings) as bus:
-        client = Client(bus, request_life_ms=settings.execution.request_life_ms)
+        limits = settings.execution
+        client = Client(bus, place_deadline_ms=limits.place_deadline_ms, request_life_ms=limits.request_life_ms)
         yield Session(client, settings.accounts[0].name)
 
 
@@ -221,7 +222,7 @@ def cancel_all(
 ) -> int:
     """Cancel every order of one account and market, or of all; says what is still in doubt and until when."""
     with _session(ctx, "executor") as session:
-        outcome = session.client.cancel_all(account, market)
+        outcome = session.client.cancel_all(account, market, time.time_ns())
     shown = render.cancel_all_json(outcome)
     _print(shown, render.cancel_all_text(outcome), as_json)
     return ExitCode.OK if shown["final"] else ExitCode.UNAVAILABLE

@@ -231,18 +231,18 @@ def test_cancel_all_sorts_orders_by_how_they_ended() -> None:
 
     def script(body: Message) -> Answer:
         if isinstance(body, CancelAll):
-            return CancelAccepted(body.command_id, ["o-1", "o-2", "o-3"], ["o-4"])
+            return CancelAccepted(body.command_id, ["o-1", "o-2", "o-3", "o-4"], ["o-4"])
         assert isinstance(body, GetOrder)
         return OrdersReport(body.request_id, [book[body.order_id]])
 
     client, _, clock = client_of(script)
 
-    outcome = client.cancel_all("", "")
+    outcome = client.cancel_all("", "", NOW_NS + 1)
 
     assert [row.order_id for row in outcome.cancelled] == ["o-1"]
     assert [row.order_id for row in outcome.ended] == ["o-2"]
     assert [row.order_id for row in outcome.still_open] == ["o-3"]
-    assert outcome.in_doubt == [("o-4", NOW_NS + 30_000_000_000)]
+    assert outcome.in_doubt == [("o-4", NOW_NS + 5_000_000_000 + 30_000_000_000)]
     assert clock.now < CANCEL_S + 0.1
 
 
