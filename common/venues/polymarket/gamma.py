@@ -1,8 +1,8 @@
 """Markets as Gamma, the venue's discovery service, lists them (protocol section 8.1). Pure.
 
-In: one page of GET /markets/keyset (or a bare array). Out: GammaMarkets with exact numbers, and the next cursor. Outcomes
-and token ids are texts that hold JSON, matched by index, never by word. A market that cannot be read is left out and
-named; Gamma lags the CLOB, so tick, minimum and acceptance are only first values.
+In: one page of GET /markets/keyset (or a bare array). Out: GammaMarkets with exact numbers, and the next cursor.
+Outcomes and token ids are texts that hold JSON, matched by index, never by word. A market that cannot be read is left
+out and named; Gamma lags the CLOB, so tick, minimum and acceptance are only first values.
 """
 
 from __future__ import annotations
