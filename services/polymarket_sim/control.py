@@ -1,0 +1,69 @@
+"""The control port: what the simulator is doing, and its fault switch, as JSON.
+
+GET /status, GET /faults, POST /faults {"name": …, "on": true, "times": 1, …}. For people and tests on this machine; no
+venue client ever calls it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+from aiohttp import web
+
+from common.errors import Refusal
+from common.reasons import Reason
+from common.venues.polymarket.wire import decode_json
+from services.polymarket_sim.channels import MarketHub, UserHub
+from services.polymarket_sim.replies import reply
+from services.polymarket_sim.venue import Venue
+
+
+class Control:
+    def __init__(self, venue: Venue, market: MarketHub, user: UserHub, counters: Counter[str]) -> None:
+        self.venue = venue
+        self.market = market
+        self.user = user
+        self.counters = counters
+
+    def app(self) -> web.Application:
+        app = web.Application()
+        app.add_routes(
+            [
+                web.get("/status", self.status),
+                web.get("/faults", self.faults),
+                web.post("/faults", self.switch),
+            ]
+        )
+        return app
+
+    async def status(self, _request: web.Request) -> web.Response:
+        return reply(
+            {
+                "ready": self.venue.ready,
+                "markets": len(self.venue.books.by_condition),
+                "market_connections": len(self.market.connections),
+                "user_connections": len(self.user.connections),
+                "faults": [row["name"] for row in self.venue.faults.to_wire() if row["on"]],
+                "counters": dict(self.counters),
+            }
+        )
+
+    async def faults(self, _request: web.Request) -> web.Response:
+        return reply(self.venue.faults.to_wire())
+
+    async def switch(self, request: web.Request) -> web.Response:
+        try:
+            body = decode_json(await request.read())
+            if not isinstance(body, Mapping):
+                raise Refusal(Reason.BAD_REQUEST, "expected a JSON object")
+            name, on = body.get("name"), body.get("on")
+            if not isinstance(name, str) or not isinstance(on, bool):
+                field = "on" if isinstance(name, str) else "name"
+                raise Refusal(Reason.BAD_REQUEST, 'write {"name": "…", "on": true}', field)
+            parameters = {key: value for key, value in body.items() if key not in ("name", "on")}
+            self.venue.faults.set(name, on, parameters)
+        except Refusal as refusal:
+            error = {"code": refusal.code.value, "message": refusal.message, "field": refusal.field}
+            return reply({"error": error}, 400)
+        return reply(self.venue.faults.to_wire())

@@ -1,0 +1,17 @@
+"""A request the venue refuses: the HTTP status and the JSON body with the venue's own words."""
+
+from __future__ import annotations
+
+
+class Denied(Exception):
+    """Raised by checks, turned into a response by the server; `more` are further members of the body."""
+
+    def __init__(self, status: int, text: str, **more: object) -> None:
+        super().__init__(text)
+        self.status = status
+        self.text = text
+        self.more = more
+
+    @property
+    def body(self) -> dict[str, object]:
+        return {"error": self.text, **self.more}
