@@ -46,9 +46,14 @@ class _Connection(http.client.HTTPConnection):
         self._path = path
 
     def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(RPC_TIMEOUT_S)
-        self.sock.connect(os.fspath(self._path))
+        made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        made.settimeout(RPC_TIMEOUT_S)
+        try:
+            made.connect(os.fspath(self._path))
+        except OSError:
+            made.close()
+            raise
+        self.sock = made
 
 
 class _Transport(xmlrpc.client.Transport):
@@ -77,6 +82,8 @@ class Group:
             return False
         except xmlrpc.client.Fault as fault:
             raise GroupError(f"supervisord refused: {fault.faultString}") from None
+        finally:
+            self._rpc("close")()
         return True
 
     def programs(self) -> dict[str, Program]:
@@ -108,6 +115,8 @@ class Group:
             raise GroupError(f"supervisord refused {method}: {fault.faultString}") from None
         except (OSError, http.client.HTTPException) as error:
             raise GroupError(f"supervisord did not answer {method} ({error}): see logs/supervisord.log") from None
+        finally:
+            self._rpc("close")()
 
     # --- what the file system says, whoever answers ---
 

@@ -1,0 +1,109 @@
+"""Each thing that would stop a start is one line that names it and what to do."""
+
+from __future__ import annotations
+
+import resource
+import socket
+from pathlib import Path
+
+import pytest
+
+from common.errors import ConfigError
+from common.settings import ROOT, Mode, PolymarketSim
+from scripts import preflight
+from tests.scripts.conftest import MakeSettings
+
+
+@pytest.fixture
+def taken_port() -> object:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        yield server.getsockname()[1]
+
+
+def test_a_taken_port_names_port_setting_and_variable(taken_port: int) -> None:
+    with pytest.raises(ConfigError) as caught:
+        preflight.check_port("127.0.0.1", taken_port, "polymarket_sim.port")
+
+    assert str(caught.value) == (
+        f"polymarket_sim.port: port {taken_port} on 127.0.0.1 is taken by another program:"
+        " free it, or set POLYEXEC_POLYMARKET_SIM__PORT"
+    )
+
+
+def test_a_free_port_passes() -> None:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        port = server.getsockname()[1]
+
+    preflight.check_port("127.0.0.1", port, "polymarket_sim.port")
+
+
+def test_an_address_of_another_machine_is_refused() -> None:
+    with pytest.raises(ConfigError, match="cannot be used"):
+        preflight.check_port("192.0.2.1", 8090, "polymarket_sim.port")
+
+
+def test_both_ports_of_the_venue_are_checked(make_settings: MakeSettings, taken_port: int) -> None:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        free = server.getsockname()[1]
+    settings = make_settings(polymarket_sim=PolymarketSim(port=free, control_port=taken_port))
+
+    with pytest.raises(ConfigError, match=r"polymarket_sim\.control_port"):
+        preflight.check_ports(settings)
+
+
+def test_a_run_folder_too_long_for_sockets_is_refused(make_settings: MakeSettings, tmp_path: Path) -> None:
+    settings = make_settings()
+    long = settings.model_copy(update={"paths": settings.paths.model_copy(update={"run_dir": tmp_path / ("x" * 90)})})
+
+    with pytest.raises(ConfigError, match=r"paths\.run_dir: too long"):
+        preflight.check_run_dir(long)
+
+
+def test_folders_are_made_for_us_alone(make_settings: MakeSettings) -> None:
+    settings = make_settings()
+
+    preflight.make_folders(settings)
+
+    for folder in (settings.paths.run_dir, settings.paths.data_dir, settings.paths.log_dir, settings.paths.secrets_dir):
+        assert folder.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_folder_others_can_enter_is_refused(make_settings: MakeSettings) -> None:
+    settings = make_settings()
+    settings.paths.run_dir.mkdir(mode=0o755)
+    settings.paths.run_dir.chmod(0o755)
+
+    with pytest.raises(ConfigError, match="chmod 700"):
+        preflight.make_folders(settings)
+
+
+@pytest.mark.parametrize(("mode", "word"), [("paper", "part 3"), ("live", "part 4"), ("prod", "demo, paper or live")])
+def test_a_mode_that_is_not_there_says_what_there_is(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, mode: str, word: str
+) -> None:
+    monkeypatch.delenv("POLYEXEC_CONFIG", raising=False)
+    monkeypatch.setenv("POLYEXEC_MODE", mode)
+    monkeypatch.setattr(preflight, "config_file", lambda: ROOT / "deploy" / "config" / "absent.toml")
+
+    with pytest.raises(ConfigError, match=word):
+        preflight.check_mode(mode)
+
+
+def test_settings_of_another_mode_are_refused(make_settings: MakeSettings) -> None:
+    with pytest.raises(ConfigError, match="settings in force are for live, not demo"):
+        preflight.check_same_mode(make_settings(mode=Mode.LIVE), "demo")
+
+
+@pytest.mark.parametrize(
+    ("hard", "wanted"), [(resource.RLIM_INFINITY, preflight.MINFDS), (1024, 1024), (1 << 20, preflight.MINFDS)]
+)
+def test_supervisord_is_not_given_more_files_than_allowed(
+    monkeypatch: pytest.MonkeyPatch, hard: int, wanted: int
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _what: (256, hard))
+
+    assert preflight.file_limit() == wanted
