@@ -102,11 +102,10 @@ class Desk:
             self.publish(order)
 
     def reported(self, order: Order, quantity: int) -> bool:
-        """The venue's own word on how much matched; quantities merge by maximum."""
-        if quantity <= order.reported:
-            return False
-        order.reported = quantity
-        return True
+        """The venue's own word on how much matched; quantities merge by maximum. True when that is news."""
+        before = order.matched
+        order.reported = max(order.reported, quantity)
+        return order.matched > before
 
     def _apply(self, order: Order, event: Event, code: str, text: str) -> bool:
         after = step(order.state, event)

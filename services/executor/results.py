@@ -24,7 +24,7 @@ from common.messages import (
     WalletReady,
 )
 from common.reasons import Reason
-from common.types import ONE, Outcome, Side
+from common.types import ONE, FeedState, Outcome, Side
 from common.venues.polymarket.fees import taker_fee
 from services.executor.actions import Action
 from services.executor.catchup import MS, Ask, Wallet
@@ -157,15 +157,17 @@ def on_cancel_result(desk: Desk, result: CancelResult) -> None:
             order.heard_ns = desk.now.wall_ns
             desk.tell(order, Event.GONE)
         else:
-            text = reasons.get(venue_order_id) or result.text or "the venue did not say what became of it"
-            _not_canceled(desk, order, result.code, text)
+            text = reasons.get(venue_order_id) or "the venue did not say what became of it"
+            if result.outcome is not Outcome.DONE:
+                text = f"{result.code}: {result.text}"
+            _not_canceled(desk, order, text)
 
 
-def _not_canceled(desk: Desk, order: Order, code: Reason, text: str) -> None:
+def _not_canceled(desk: Desk, order: Order, text: str) -> None:
     """It may be over, on its way in, or still open: only a look-up can say; found open it is cancelled again."""
     if not order.open:
         return
-    desk.log("cancel_failed", "warning", order_id=order.order_id, error=f"{code}: {text}")
+    desk.log("cancel_failed", "warning", order_id=order.order_id, error=text)
     desk.count("cancels_failed")
     desk.tell(order)
 
@@ -344,7 +346,8 @@ def on_feed(desk: Desk, event: UserFeedChanged) -> None:
     if wallet is not None:
         wallet.on_feed(event, desk.now)
         ask_lists(desk, wallet)
-        desk.log("user_feed", "warning", wallet=wallet.name, state=event.state.value, reason=event.reason)
+        level = "info" if event.state is FeedState.LIVE else "warning"
+        desk.log("user_feed", level, wallet=wallet.name, state=event.state.value, reason=event.reason)
 
 
 def on_wallet_ready(desk: Desk, event: WalletReady) -> None:

@@ -32,7 +32,7 @@ NOTIONAL_MIN = ONE
 """A BUY that takes liquidity must be worth at least this much (protocol section 6, item 4)."""
 
 _CLIENT_ID = re.compile(r"[!-~]{1,64}", re.ASCII)
-_OUR_IDS = re.compile(r"o-[0-9]+|0x[0-9a-fA-F]{64}", re.ASCII)
+_OUR_ID = re.compile(r"o-[0-9]+", re.ASCII)
 _SHOWN = 48
 
 
@@ -58,14 +58,14 @@ def check_client_order_id(client_order_id: str) -> None:
     if not is_id(client_order_id):
         text = f"{_shown(client_order_id)} is not 1 to 64 visible ASCII characters"
         raise Refusal(Reason.BAD_ID, text, "client_order_id")
-    if _OUR_IDS.fullmatch(client_order_id):
-        text = f"{_shown(client_order_id)} looks like an order id of ours or of the venue: choose another form"
+    if _OUR_ID.fullmatch(client_order_id):
+        text = f"{_shown(client_order_id)} looks like one of our order ids: choose another form"
         raise Refusal(Reason.BAD_ID, text, "client_order_id")
 
 
 def is_client_order_id(text: str) -> bool:
     """Whether a client may choose this id."""
-    return is_id(text) and _OUR_IDS.fullmatch(text) is None
+    return is_id(text) and _OUR_ID.fullmatch(text) is None
 
 
 def wallet_for(command: PlaceOrder, config: Config) -> WalletConfig:
