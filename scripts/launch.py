@@ -30,6 +30,7 @@ from scripts.preflight import (
     check_run_dir,
     check_same_mode,
     check_secrets,
+    check_venue_urls,
     file_limit,
     make_folders,
 )
@@ -68,6 +69,7 @@ def start(mode: str, given: GivenSecrets) -> int:
     check_mode(mode)
     settings = load_settings()
     check_same_mode(settings, mode)
+    check_venue_urls(settings)
     check_run_dir(settings)
     make_folders(settings)
     if os.geteuid() == 0:
@@ -231,7 +233,7 @@ def restart(service: str) -> int:
         except NotReady as error:
             print_logs(settings.paths.log_dir, error.reasons)
             raise
-    print(f"{service} restarted: pid {before or '-'} -> {row.pid}, ready after {row.after_s:.2f} s")
+    print(f"{service} restarted: pid {before or '-'} -> {row.pid}, ready after {after_text(row)}")
     return ExitCode.OK
 
 
@@ -271,7 +273,7 @@ def read_mode(settings: Settings) -> str:
 
 def print_started(settings: Settings, bus: Requester, rows: Sequence[Ready]) -> None:
     """The table of processes, where things are, and what to try next."""
-    cells = [(row.process, row.state, str(row.pid), f"{row.after_s:.1f} s") for row in rows]
+    cells = [(row.process, row.state, str(row.pid), after_text(row)) for row in rows]
     print(table(("process", "state", "pid", "ready after"), cells, right=("pid", "ready after")))
     sim = settings.polymarket_sim
     print(f"\nPolymarket-compatible venue  {settings.polymarket.clob_url}")
@@ -280,6 +282,10 @@ def print_started(settings: Settings, bus: Requester, rows: Sequence[Ready]) -> 
     print("\nTry next:")
     for line in next_commands(quoted_market(bus)):
         print(f"  {line}")
+
+
+def after_text(row: Ready) -> str:
+    return "was running" if row.after_s is None else f"{row.after_s:.1f} s"
 
 
 def quoted_market(bus: Requester) -> MarketView | None:
@@ -337,13 +343,19 @@ def main(argv: Sequence[str]) -> int:
         signal.signal(number, signal.default_int_handler)
     os.umask(0o077)
     try:
-        return run_verb(argv, given)
+        code = run_verb(argv, given)
+        sys.stdout.flush()
+        return code
     except ConfigError as error:
         say(f"error: {error}")
         return ExitCode.CONFIG
     except PolyexecError as error:
         say(f"error: {error}")
         return ExitCode.UNAVAILABLE
+    except BrokenPipeError:
+        # Our reader left (`| head`); the group is as it should be, and Python must not try to print at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.OK
     except KeyboardInterrupt:
         say("interrupted")
         return 128 + signal.SIGINT

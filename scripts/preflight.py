@@ -11,6 +11,7 @@ import os
 import resource
 import socket
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from common.errors import ConfigError
 from common.process import private_folder
@@ -42,6 +43,16 @@ def check_same_mode(settings: Settings, mode: str) -> None:
         )
 
 
+def check_venue_urls(settings: Settings) -> None:
+    """Against the local venue every URL must name the port it serves on."""
+    port = settings.polymarket_sim.port
+    if settings.mode is Mode.LIVE:
+        return
+    for key, url in settings.polymarket.model_dump().items():
+        if key.endswith("_url") and urlsplit(url).port != port:
+            raise ConfigError(f"polymarket.{key}", f"{url} does not name port {port} of polymarket_sim.port")
+
+
 def check_run_dir(settings: Settings) -> None:
     """Every socket of the group must fit into a socket address. Raises ConfigError(paths.run_dir)."""
     for process in PROCESSES:
@@ -62,12 +73,12 @@ def make_folders(settings: Settings) -> None:
 def check_ports(settings: Settings) -> None:
     """Every port we are going to serve on is free."""
     sim = settings.polymarket_sim
-    check_port(sim.host, sim.port, "polymarket_sim.port")
+    check_port(sim.host, sim.port, "polymarket_sim.port", " and every POLYEXEC_POLYMARKET__..._URL")
     check_port(sim.host, sim.control_port, "polymarket_sim.control_port")
 
 
-def check_port(host: str, port: int, key: str) -> None:
-    """Raises ConfigError naming the port and the setting that changes it."""
+def check_port(host: str, port: int, key: str, also: str = "") -> None:
+    """Raises ConfigError naming the port, the setting that changes it, and what must `also` change."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -80,7 +91,7 @@ def check_port(host: str, port: int, key: str) -> None:
                 if error.errno == errno.EADDRINUSE
                 else f"cannot be used ({error.strerror})"
             )
-            raise ConfigError(key, f"port {port} on {host} {taken}: free it, or set {variable}") from None
+            raise ConfigError(key, f"port {port} on {host} {taken}: free it, or set {variable}{also}") from None
 
 
 def secret_files(settings: Settings) -> list[tuple[Path, str]]:

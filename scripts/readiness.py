@@ -32,7 +32,8 @@ class Ready(NamedTuple):
     process: str
     state: str
     pid: int
-    after_s: float
+    after_s: float | None
+    """Seconds from the start it was asked for; None for a process that ran before."""
 
 
 class NotReady(PolyexecError):
@@ -79,7 +80,8 @@ def wait_ready(
         for name in names:
             beat = beats.get(name)
             if is_ready(beat, programs[name], old.get(name, 0)) and beat is not None:
-                ready.setdefault(name, Ready(name, beat.state, beat.pid, max(0, beat.at_ns - since_ns) / 1e9))
+                after_s = (beat.at_ns - since_ns) / 1e9 if beat.started_ns >= since_ns else None
+                ready.setdefault(name, Ready(name, beat.state, beat.pid, after_s))
             else:
                 ready.pop(name, None)
         missing = [name for name in names if name not in ready]

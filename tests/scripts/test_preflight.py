@@ -107,3 +107,12 @@ def test_supervisord_is_not_given_more_files_than_allowed(
     monkeypatch.setattr(resource, "getrlimit", lambda _what: (256, hard))
 
     assert preflight.file_limit() == wanted
+
+
+def test_a_venue_url_that_names_another_port_is_refused(make_settings: MakeSettings) -> None:
+    settings = make_settings(polymarket_sim=PolymarketSim(port=8095))
+
+    with pytest.raises(ConfigError, match=r"polymarket\.clob_url: .* does not name port 8095"):
+        preflight.check_venue_urls(settings)
+    preflight.check_venue_urls(make_settings())
+    preflight.check_venue_urls(settings.model_copy(update={"mode": Mode.LIVE}))

@@ -25,8 +25,8 @@ AT = "2026-09-21T14:13:21.5Z"
 BEFORE = "2026-09-21T14:13:19.5Z"
 
 
-def beat(name: str = "exchange", state: str = "READY", pid: int = 7) -> Heartbeat:
-    return Heartbeat(name, pid, state, "", SINCE_NS, SINCE_NS + 400_000_000, {})
+def beat(name: str = "exchange", state: str = "READY", pid: int = 7, started_ns: int = SINCE_NS) -> Heartbeat:
+    return Heartbeat(name, pid, state, "", started_ns, SINCE_NS + 400_000_000, {})
 
 
 def program(name: str = "exchange", state: str = "RUNNING", pid: int = 7) -> Program:
@@ -82,6 +82,14 @@ def test_waiting_ends_when_the_last_process_is_ready(tmp_path: Path) -> None:
         ("exchange", "READY", 7, 0.4),
         ("mirror", "READY", 7, 0.4),
     ]
+
+
+def test_a_process_that_ran_before_has_no_time_of_its_own(tmp_path: Path) -> None:
+    group = FakeGroup(({"exchange": beat(started_ns=SINCE_NS - 1)}, {"exchange": program()}))
+
+    [row] = wait_ready(group, group, ("exchange",), 5.0, log_dir=tmp_path, since_ns=SINCE_NS)
+
+    assert row.after_s is None
 
 
 def test_a_process_that_died_after_it_was_ready_is_not_counted(tmp_path: Path) -> None:
