@@ -38,7 +38,7 @@ def test_counts_over_everything_recorded() -> None:
     everything = load_recording(lead_in_s=10**9, market_count=18)
     assert sum(market.skipped for market in everything) == 11
     assert sum(market.mismatches for market in everything) == 20
-    assert sum(any(map(needs_fine_tick, market.snapshots)) for market in everything) == 13
+    assert sum(any(map(needs_fine_tick, market.snapshots)) for market in everything) == 11
 
 
 def test_every_played_book_is_sorted_best_first_uncrossed_and_on_a_tick(played: list[RecordedMarket]) -> None:
