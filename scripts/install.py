@@ -106,13 +106,21 @@ def install_uv(root: Path, env: Mapping[str, str]) -> Path:
     return binary
 
 
+def pip_index(root: Path, env: Mapping[str, str]) -> str:
+    """The registry of pip's configuration files; "" when they name none."""
+    python = root / ".venv" / "bin" / "python"
+    if not python.exists():
+        return ""
+    asked: list[str | Path] = [python, "-m", "pip", "config", "get", "global.index-url"]
+    done = subprocess.run(asked, env=env, capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
 def uv_environment(root: Path, env: Mapping[str, str]) -> dict[str, str]:
     """uv does not read pip's configuration: hand it the registry and certificate this machine gave to pip."""
     merged = dict(env)
     if not any(name in env for name in ("UV_DEFAULT_INDEX", "UV_INDEX_URL")):
-        asked: list[str | Path] = [root / ".venv" / "bin" / "python", "-m", "pip", "config", "get", "global.index-url"]
-        done = subprocess.run(asked, env=env, capture_output=True, text=True, check=False)
-        index = env.get("PIP_INDEX_URL") or (done.stdout.strip() if done.returncode == 0 else "")
+        index = env.get("PIP_INDEX_URL") or pip_index(root, env)
         if index:
             merged["UV_DEFAULT_INDEX"] = index
     if "PIP_CERT" in env:

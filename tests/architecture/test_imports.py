@@ -1,0 +1,113 @@
+"""Pure is the default: a module touches the world only when the table here says why it may.
+
+The contracts between packages stand in pyproject.toml (import-linter, run by scripts/test.sh).
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import grimp
+import pytest
+
+from common.settings import ROOT
+
+WORLD = [
+    "aiohttp",
+    "asyncio",
+    "httpx",
+    "logging",
+    "os",
+    "random",
+    "requests",
+    "secrets",
+    "selectors",
+    "signal",
+    "socket",
+    "sqlite3",
+    "structlog",
+    "subprocess",
+    "tempfile",
+    "threading",
+    "time",
+    "uvloop",
+    "websockets",
+    "zmq",
+]
+
+SHELL_NAMES = frozenset({"__main__", "server", "storage", "transport", "sockets"})
+"""Module names that say "shell" wherever they stand."""
+
+SHELLS = {
+    "common.backoff": "its jitter comes from a Random that the caller seeds",
+    "common.bus": "ZeroMQ",
+    "common.checkpoint": "files",
+    "common.durable": "files",
+    "common.edge": "the asyncio shell",
+    "common.epochs": "files",
+    "common.heart": "the synchronous shell",
+    "common.http": "HTTP",
+    "common.journal": "files",
+    "common.log": "standard output",
+    "common.memorybus": "has the port of common.bus",
+    "common.peer": "has a bus",
+    "common.prewrite": "a helper thread for files",
+    "common.process": "signals and locks",
+    "common.requester": "the bus and the clock of a short-lived process",
+    "common.secrets": "files",
+    "common.service": "start and end of a process",
+    "common.settings": "files and the environment",
+    "common.ws": "WebSockets",
+    "services.cli.client": "waits, and looks for sockets",
+    "services.cli.commands": "the terminal",
+    "services.gateway.wallets": "reads secret files",
+    "services.market_data.discovery": "HTTP",
+    "services.market_data.feed": "WebSockets",
+    "services.polymarket_sim.channels": "WebSockets",
+    "services.polymarket_sim.control": "HTTP",
+    "services.polymarket_sim.core": "joins handlers and channels",
+    "services.polymarket_sim.discovery": "HTTP",
+    "services.polymarket_sim.private": "HTTP",
+    "services.polymarket_sim.public": "HTTP",
+    "services.polymarket_sim.registry": "files",
+    "services.polymarket_sim.replies": "HTTP",
+    "services.polymarket_sim.venue": "asks the exchange over the bus",
+    "services.user_data.channel": "WebSockets",
+}
+
+
+@cache
+def graph() -> grimp.ImportGraph:
+    return grimp.build_graph(
+        "common", "services", include_external_packages=True, exclude_type_checking_imports=True, cache_dir=None
+    )
+
+
+def modules() -> list[str]:
+    """Every module of common and services that is a file of its own."""
+    files = [path for package in ("common", "services") for path in (ROOT / package).rglob("*.py")]
+    return sorted(_dotted(path) for path in files if path.name != "__init__.py")
+
+
+def _dotted(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
+
+
+def is_shell(module: str) -> bool:
+    return module in SHELLS or module.rpartition(".")[2] in SHELL_NAMES
+
+
+@pytest.mark.parametrize("module", [name for name in modules() if not is_shell(name)])
+def test_a_module_that_is_not_a_shell_reaches_nothing_of_the_world(module: str) -> None:
+    found = graph()
+    for name in (name for name in WORLD if name in found.modules):
+        chain = found.find_shortest_chain(importer=module, imported=name)
+        assert chain is None, f"decides and touches {name}: " + " -> ".join(chain)
+
+
+@pytest.mark.parametrize("module", [name for name in modules() if name in SHELLS])
+def test_the_table_of_shells_lists_no_module_that_is_pure(module: str) -> None:
+    found = graph()
+    reached = [name for name in WORLD if name in found.modules and found.chain_exists(module, name)]
+    assert reached, f"{module} is pure: take it out of SHELLS"
