@@ -106,12 +106,13 @@ def install_uv(root: Path, env: Mapping[str, str]) -> Path:
     return binary
 
 
-def pip_index(root: Path, env: Mapping[str, str]) -> str:
-    """The registry of pip's configuration files; "" when they name none."""
+def pip_setting(root: Path, env: Mapping[str, str], key: str) -> str:
+    """A setting of pip as this machine has it: from the environment, else from pip's configuration files; "" if none."""
+    given = env.get(f"PIP_{key.upper().replace('-', '_')}", "")
     python = root / ".venv" / "bin" / "python"
-    if not python.exists():
-        return ""
-    asked: list[str | Path] = [python, "-m", "pip", "config", "get", "global.index-url"]
+    if given or not python.exists():
+        return given
+    asked: list[str | Path] = [python, "-m", "pip", "config", "get", f"global.{key}"]
     done = subprocess.run(asked, env=env, capture_output=True, text=True, check=False)
     return done.stdout.strip() if done.returncode == 0 else ""
 
@@ -119,12 +120,11 @@ def pip_index(root: Path, env: Mapping[str, str]) -> str:
 def uv_environment(root: Path, env: Mapping[str, str]) -> dict[str, str]:
     """uv does not read pip's configuration: hand it the registry and certificate this machine gave to pip."""
     merged = dict(env)
-    if not any(name in env for name in ("UV_DEFAULT_INDEX", "UV_INDEX_URL")):
-        index = env.get("PIP_INDEX_URL") or pip_index(root, env)
-        if index:
-            merged["UV_DEFAULT_INDEX"] = index
-    if "PIP_CERT" in env:
-        merged.setdefault("SSL_CERT_FILE", env["PIP_CERT"])
+    for key, names in (("index-url", ("UV_DEFAULT_INDEX", "UV_INDEX_URL")), ("cert", ("SSL_CERT_FILE",))):
+        if not any(name in env for name in names):
+            value = pip_setting(root, env, key)
+            if value:
+                merged[names[0]] = value
     return merged
 
 
