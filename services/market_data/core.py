@@ -395,7 +395,7 @@ class Board:
         """Markets that match, two-sided ones first, otherwise in the order of discovery."""
         wanted = query.query.strip().lower()
         views = [self._view(market) for market in self._markets.values() if _matches(market, wanted)]
-        views.sort(key=lambda view: not (any(view.best_bids) and any(view.best_asks) and view.market.accepting))
+        views.sort(key=lambda view: not (view.best_bids[0] and view.best_asks[0] and view.market.accepting))
         return MarketsReport(query.request_id, views)
 
     def book_report(self, query: GetBook) -> BookReport:

@@ -174,7 +174,10 @@ class MarketFeed:
             found = await discover(self._gamma, self._clob, known, settings.markets_max)
             if found.trouble != self._trouble:
                 self._trouble = found.trouble
-                self.edge.log.warning("discovery_trouble", text=found.trouble, found=len(found.markets))
+                if found.trouble:
+                    self.edge.log.warning("discovery_trouble", text=found.trouble, found=len(found.markets))
+                else:
+                    self.edge.log.info("discovery_recovered", found=len(found.markets))
             self.perform(self.board.discovered(found.markets, began_ns))
             await self._follow(self.shards.follow(self.board.open_tokens()))
             self._show_state()

@@ -14,10 +14,10 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from scripts.provision import GivenSecrets, provision
 
 from common.settings import ROOT
 from common.topology import PROCESSES
+from scripts.provision import GivenSecrets, provision
 from tests.process.group import Group, group
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]

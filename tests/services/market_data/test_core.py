@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from common.book import Book
 from common.effects import Now, Publish
@@ -399,6 +400,16 @@ def test_two_sided_markets_are_reported_first_with_the_tops_of_both_books() -> N
         FeedState.LIVE,
     )
     assert (views[1].best_bids, views[1].state) == ((0, 0), FeedState.CONNECTING)
+
+
+def test_a_market_where_only_the_outcomes_together_have_both_sides_is_one_sided() -> None:
+    """Near its end nobody bids for the loser: Up has an ask only, and so Down, its mirror image, has a bid only."""
+    known = board(1, 2)
+    one, two = market(1).token_ids, market(2).token_ids
+    known.on_event(replace(book(one[0], 45, 47), bids=()), T0)
+    known.on_event(replace(book(one[1], 53, 55), asks=()), T0)
+    known.on_event(book(two[0], 45, 47), T0)
+    assert [view.market.slug for view in known.report(GetMarkets("r")).markets] == ["market-2", "market-1"]
 
 
 @pytest.mark.parametrize("query", ["MARKET-2", "number 2", "0xC2", "2001", " market-2 "])
