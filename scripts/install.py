@@ -107,14 +107,21 @@ def install_uv(root: Path, env: Mapping[str, str]) -> Path:
 
 
 def pip_setting(root: Path, env: Mapping[str, str], key: str) -> str:
-    """A setting of pip as this machine has it: from the environment, else from pip's configuration files; "" if none."""
+    """A setting of pip as this machine has it: the environment, else pip's configuration files, else ""."""
     given = env.get(f"PIP_{key.upper().replace('-', '_')}", "")
     python = root / ".venv" / "bin" / "python"
     if given or not python.exists():
         return given
-    asked: list[str | Path] = [python, "-m", "pip", "config", "get", f"global.{key}"]
+    # `config list`, as `config get` looks into one file only.
+    asked: list[str | Path] = [python, "-m", "pip", "config", "list"]
     done = subprocess.run(asked, env=env, capture_output=True, text=True, check=False)
-    return done.stdout.strip() if done.returncode == 0 else ""
+    return setting_of(done.stdout, key)
+
+
+def setting_of(listing: str, key: str) -> str:
+    """The value of `global.<key>` in what `pip config list` prints, one name='value' a line."""
+    found = re.search(rf"^global\.{re.escape(key)}=(['\"])(.*)\1$", listing, re.MULTILINE)
+    return found[2] if found else ""
 
 
 def uv_environment(root: Path, env: Mapping[str, str]) -> dict[str, str]:

@@ -101,6 +101,14 @@ def test_uv_is_given_the_registry_and_certificate_of_pip(
     assert install.uv_environment(root, env)[name] == value
 
 
+@pytest.mark.parametrize(
+    ("listing", "value"),
+    [("global.cert='/ca.pem'\nglobal.index-url='x'\n", "/ca.pem"), (":env:.cert='/ca.pem'\n", ""), ("", "")],
+)
+def test_pips_own_listing_is_read(listing: str, value: str) -> None:
+    assert install.setting_of(listing, "cert") == value
+
+
 def test_a_failing_step_shows_the_end_of_what_it_printed() -> None:
     code = "print('first'); import sys; sys.exit('no such package: nonesuch')"
 
