@@ -36,6 +36,13 @@ class Ready(NamedTuple):
     """Seconds from the start it was asked for; None for a process that ran before."""
 
 
+class SelfRefusal(NamedTuple):
+    """Why a process refused to run, in its own words."""
+
+    exit_code: int
+    error: str
+
+
 class NotReady(PolyexecError):
     """Some processes were not ready in time. `reasons` says for each what is known."""
 
@@ -89,7 +96,8 @@ def wait_ready(
             return [ready[name] for name in names]
         hopeless = [name for name in missing if is_hopeless(programs[name], log_dir / f"{name}.log", since_ns)]
         if hopeless or time.monotonic() >= end:
-            raise NotReady({name: why_not(programs[name], beats.get(name)) for name in hopeless or missing})
+            said = {name: last_refusal(tail(log_dir / f"{name}.log", LOG_LINES), since_ns) for name in missing}
+            raise NotReady({name: why_not(programs[name], beats.get(name), said[name]) for name in hopeless or missing})
 
 
 def is_ready(beat: Heartbeat | None, program: Program, old_pid: int) -> bool:
@@ -104,22 +112,24 @@ def is_hopeless(program: Program, log: Path, since_ns: int) -> bool:
     if program.state != "BACKOFF":
         return False
     refusal = last_refusal(tail(log, LOG_LINES), since_ns)
-    return refusal in PERMANENT
+    return refusal is not None and refusal.exit_code in PERMANENT
 
 
-def last_refusal(lines: Sequence[str], since_ns: int) -> int:
-    """The exit code of the newest "refused_to_run" log line that is not older than `since_ns`; 0 for none."""
+def last_refusal(lines: Sequence[str], since_ns: int) -> SelfRefusal | None:
+    """The newest "refused_to_run" log line that is not older than `since_ns`."""
     since = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(since_ns // 1_000_000_000))
     for line in reversed(lines):
         row = _json_row(line)
         if row.get("event") == "refused_to_run" and str(row.get("at", "")) >= since:
             code = row.get("exit_code")
-            return code if isinstance(code, int) else 0
-    return 0
+            return SelfRefusal(code if isinstance(code, int) else 0, str(row.get("error", "")))
+    return None
 
 
-def why_not(program: Program, beat: Heartbeat | None) -> str:
-    """What supervisord and the process itself say about a process that is not ready."""
+def why_not(program: Program, beat: Heartbeat | None, refusal: SelfRefusal | None = None) -> str:
+    """What the process itself or supervisord says about a process that is not ready."""
+    if refusal is not None and refusal.error:
+        return refusal.error
     if beat is not None and beat.pid == program.pid:
         return f"{beat.state} ({beat.detail})" if beat.detail else beat.state
     if program.state in ("FATAL", "BACKOFF", "EXITED"):

@@ -132,7 +132,16 @@ def test_only_what_another_try_cannot_cure_is_hopeless(tmp_path: Path, state: st
 
 
 def test_the_newest_refusal_counts() -> None:
-    assert last_refusal([refusal(75), refusal(78), '{"event": "state"}'], SINCE_NS) == 78
+    assert last_refusal([refusal(75), refusal(78), '{"event": "state"}'], SINCE_NS) == (78, "mirror.speed: too fast")
+    assert last_refusal([refusal(78, BEFORE)], SINCE_NS) is None
+
+
+def test_a_refusal_is_told_in_the_words_of_the_process(tmp_path: Path) -> None:
+    (tmp_path / "exchange.log").write_text(refusal(78))
+    group = FakeGroup(({}, {"exchange": program(state="BACKOFF")}))
+
+    with pytest.raises(NotReady, match="exchange is not ready: mirror.speed: too fast"):
+        wait_ready(group, group, ("exchange",), 1e9, log_dir=tmp_path, since_ns=SINCE_NS)
 
 
 @pytest.mark.parametrize(
