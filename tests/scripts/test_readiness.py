@@ -140,7 +140,7 @@ def test_a_refusal_is_told_in_the_words_of_the_process(tmp_path: Path) -> None:
     (tmp_path / "exchange.log").write_text(refusal(78))
     group = FakeGroup(({}, {"exchange": program(state="BACKOFF")}))
 
-    with pytest.raises(NotReady, match="exchange is not ready: mirror.speed: too fast"):
+    with pytest.raises(NotReady, match=r"exchange is not ready: mirror\.speed: too fast"):
         wait_ready(group, group, ("exchange",), 1e9, log_dir=tmp_path, since_ns=SINCE_NS)
 
 
