@@ -4,7 +4,7 @@ set -euo pipefail
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 names=()
 for file in scripts/bench/[a-z]*.py; do
-  [ -e "$file" ] || continue
+  grep -qs "^if __name__ ==" "$file" || continue  # the others are parts of a benchmark
   file=${file##*/}
   names+=("${file%.py}")
 done

@@ -169,7 +169,7 @@ def test_a_script_refuses_what_it_does_not_know_in_one_line(script: str, argv: l
 def test_bench_lists_the_benchmarks() -> None:
     line = run_script("bench.sh", "nonesuch").stderr
 
-    assert all(path.stem in line for path in (ROOT / "scripts" / "bench").glob("[a-z]*.py"))
+    assert {"bus", "signing"} <= set(line.rpartition(": ")[2].split())
 
 
 @pytest.mark.parametrize(
