@@ -47,9 +47,7 @@ def topology_page() -> str:
 
 
 def messages_page() -> str:
-    parts = [
-        f"{NOTE}# Messages\n\nFrozen msgpack arrays `[tag, field, ...]`, in micros and nanoseconds.\n"
-    ]
+    parts = [f"{NOTE}# Messages\n\nFrozen msgpack arrays `[tag, field, ...]`, in micros and nanoseconds.\n"]
     for kind in (*MESSAGES, *Frame.__subclasses__()):
         hints = typing.get_type_hints(kind)
         rows = [(f"`{field.name}`", _type_name(hints[field.name])) for field in msgspec.structs.fields(kind)]
