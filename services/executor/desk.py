@@ -298,9 +298,5 @@ class Desk:
             self.tell(order)
 
     def _may_resend(self, order: Order) -> bool:
-        return (
-            order.may_resend
-            and not order.cancel_asked
-            and self.now.wall_ns < order.deadline_ns
-            and self.now.mono_ns < order.deadline_mono
-        )
+        """Only in UNKNOWN: a cancelled order is RECALLED, and no way leads from there to a place."""
+        return order.may_resend and self.now.wall_ns < order.deadline_ns and self.now.mono_ns < order.deadline_mono

@@ -1,17 +1,20 @@
 """The instruments the executor may trade, by every name they are known under. Pure.
 
 In: markets as market_data lists them, again on every change. Out: the market a command means. A market stays known
-after it stopped accepting, because its orders and fills still need it.
+after it stopped accepting, because its orders and fills still need it. One that could not be signed for is not taken.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
-from common.instruments import Market
+from common.errors import Refusal
+from common.instruments import Market, check_market
 
 MARKETS_MAX = 100_000
 """More are not taken (counted); years of 15-minute markets."""
+_TOKEN_ID = re.compile(r"[0-9]{1,78}", re.ASCII)
 
 
 class Markets:
@@ -26,7 +29,13 @@ class Markets:
         return len(self._by_id)
 
     def take(self, market: Market) -> bool:
-        """Take a market as it is now. False when there is no room for a new one."""
+        """Take a market as it is now. False when it cannot be traded or there is no room for a new one."""
+        try:
+            check_market(market)
+        except Refusal:
+            return False
+        if not all(_TOKEN_ID.fullmatch(token_id) and int(token_id) < 1 << 256 for token_id in market.token_ids):
+            return False
         key = (market.venue, market.condition_id)
         if key not in self._by_id and len(self._by_id) >= MARKETS_MAX:
             return False

@@ -33,7 +33,7 @@ class Pinned(NamedTuple):
 
 def salt_of(signer: str, number: int, now: Now) -> int:
     """53 bits that no other order of this wallet has, also after a journal was started anew."""
-    seed = f"{signer}:{number}:{now.wall_ns}:{now.mono_ns}".encode("ascii")
+    seed = f"{signer}:{number}:{now.wall_ns}:{now.mono_ns}".encode()
     return int.from_bytes(blake2b(seed, digest_size=8).digest(), "big") >> 11
 
 

@@ -321,14 +321,16 @@ class Driver:
     def event(
         self, place: Place, kind: str = "PLACEMENT", status: str = "LIVE", filled: int = 0, text: str = ""
     ) -> list[Effect]:
-        return self.do(order_event(place.venue_order_id, kind, status, filled, text, self.now.wall_ns), EVENTS)
+        return self.do(
+            order_event(place.venue_order_id, kind, status, filled, text=text, at_ns=self.now.wall_ns), EVENTS
+        )
 
     def fill(self, place: Place, size: int = 10_000_000, **words: object) -> list[Effect]:
         return self.do(venue_fill(place.venue_order_id, size=size, **words), EVENTS)  # type: ignore[arg-type]
 
 
 def order_event(
-    venue_order_id: str, kind: str, status: str, filled: int = 0, text: str = "", at_ns: int = START
+    venue_order_id: str, kind: str, status: str, filled: int = 0, *, text: str = "", at_ns: int = START
 ) -> VenueOrderChanged:
     return VenueOrderChanged("polymarket", "main", venue_order_id, kind, status, text, filled, at_ns)
 

@@ -241,6 +241,19 @@ def test_fills_that_do_not_come_are_asked_for() -> None:
     assert driver.order().lifecycle is Lifecycle.CONFIRMED
 
 
+def test_missing_fills_of_an_old_order_are_asked_from_its_beginning() -> None:
+    driver = Driver()
+    place = driver.placed()
+    driver.result(place)
+    created = driver.order().created_ns
+    driver.wait(3_600_000)
+    driver.event(place, "UPDATE", "LIVE", 4_000_000)
+
+    driver.wait(500)
+
+    assert driver.one(QueryTrades).after_ns == created - OVERLAP_NS - 30 * S
+
+
 def test_a_gtd_order_expires_at_the_venue() -> None:
     driver = Driver()
     place = driver.placed(tif=TimeInForce.GTD, expire_ns=START + 300 * S)

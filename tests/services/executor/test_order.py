@@ -33,8 +33,8 @@ LETTERS = {
     "e": State.EXPIRED,
     "f": State.FILLED,
 }
-COLUMNS = "SUBMIT DOUBT RESEND LIVE FILL ALL_FILLED CANCEL GONE LAPSED REFUSED GIVE_UP".split()
 CELLS = """
+    -  SUBMIT DOUBT RESEND LIVE FILL ALL_FILLED CANCEL GONE LAPSED REFUSED GIVE_UP
     PENDING     S . . . . . c . . x .
     SUBMITTING  . U . W W f R c e x .
     UNKNOWN     . U S W W f R c e x x
@@ -46,10 +46,11 @@ CELLS = """
     EXPIRED     . e . e e f . e e e .
     FILLED      . f . f f f . f f f .
 """
+HEAD, *ROWS = (row.split() for row in CELLS.strip().splitlines())
 EXPECTED = [
-    (State[row.split()[0]], Event[column], None if cell == "." else LETTERS[cell])
-    for row in CELLS.strip().splitlines()
-    for column, cell in zip(COLUMNS, row.split()[1:], strict=True)
+    (State[row[0]], Event[column], None if cell == "." else LETTERS[cell])
+    for row in ROWS
+    for column, cell in zip(HEAD[1:], row[1:], strict=True)
 ]
 
 

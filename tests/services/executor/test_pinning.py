@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.effects import Now
+from common.messages import PlaceOrder, WalletReady
+from common.types import OrderType, Side, TimeInForce
+from common.venues.polymarket.amounts import Amounts
+from common.venues.polymarket.orders import SALT_MAX
+from common.venues.polymarket.pinned import PinnedOrder, decode_pinned
+from services.executor.pinning import Pinned, pin, salt_of
+from tests.services.executor.driver import ADDRESS, UP
+
+NOW = Now(1_790_000_000_123_456_789, 42)
+WALLET = WalletReady("polymarket", "main", ADDRESS, ADDRESS, 1, 137, "key")
+COMMAND = PlaceOrder(
+    "c", "default", "id", "", "m", "Up", Side.SELL, OrderType.LIMIT, TimeInForce.GTC, True, 520_000, 10_000_000
+)
+
+
+def _pin(number: int = 1, now: Now = NOW, command: PlaceOrder = COMMAND, token: str = UP, version: int = 2) -> Pinned:
+    amounts = Amounts(10_000_000, 5_200_000)
+    return pin(command, amounts, token, True, WALLET, number=number, version=version, now=now)
+
+
+def test_the_whole_struct_is_pinned() -> None:
+    pinned = _pin()
+    order = decode_pinned(pinned.pinned)
+
+    assert order == PinnedOrder(
+        salt=salt_of(ADDRESS, 1, NOW),
+        maker=ADDRESS,
+        signer=ADDRESS,
+        token_id=UP,
+        maker_amount=10_000_000,
+        taker_amount=5_200_000,
+        side=1,
+        signature_type=1,
+        timestamp=1_790_000_000_123,
+        version=2,
+        chain_id=137,
+        neg_risk=True,
+        order_type=TimeInForce.GTC,
+        post_only=True,
+        expiration="0",
+    )
+    assert pinned.venue_order_id == order.venue_order_id
+    assert pinned.size == 10_000_000
+
+
+def test_the_same_inputs_give_the_same_order_and_others_another() -> None:
+    assert _pin() == _pin()
+    ids = {_pin(number).venue_order_id for number in range(100)} | {_pin(1, Now(NOW.wall_ns + 1, 42)).venue_order_id}
+    assert len(ids) == 101
+
+
+@given(number=st.integers(1, 2**40), wall=st.integers(0, 2**62), mono=st.integers(0, 2**62))
+def test_a_salt_fits_a_json_number(number: int, wall: int, mono: int) -> None:
+    assert 0 <= salt_of(ADDRESS, number, Now(wall, mono)) < SALT_MAX
+
+
+def test_the_venue_retires_a_gtd_order_a_minute_early() -> None:
+    command = msgspec.structs.replace(COMMAND, tif=TimeInForce.GTD, expire_ns=1_790_000_300_900_000_000)
+
+    assert decode_pinned(_pin(command=command).pinned).expiration == "1790000360"
+
+
+def test_positions_of_protocol_v2_are_signed_for_exchange_v3() -> None:
+    assert decode_pinned(_pin(token="12").pinned).version == 3
+    assert decode_pinned(_pin(version=3).pinned).version == 3
