@@ -45,7 +45,7 @@ class Tally(msgspec.Struct, array_like=True, gc=False):
 
 
 class Entry(msgspec.Struct, array_like=True, gc=False):
-    """A fill that is not folded into the base yet. The first three fields are its place in the sequence."""
+    """A fill that is not folded into the base yet. The first three fields say which."""
 
     matched_ns: int
     trade_id: str
@@ -58,6 +58,10 @@ class Entry(msgspec.Struct, array_like=True, gc=False):
 
     def place(self) -> tuple[int, str, str]:
         return self.matched_ns, self.trade_id, self.venue_order_id
+
+    def time(self) -> int:
+        """Venues count in seconds: among equals the order of arrival counts."""
+        return self.matched_ns
 
 
 class Holding(msgspec.Struct, array_like=True, gc=False):
@@ -73,7 +77,7 @@ class Holding(msgspec.Struct, array_like=True, gc=False):
     confirmed: int = 0
 
     def add(self, entry: Entry) -> None:
-        insort(self.tail, entry, key=Entry.place)
+        insort(self.tail, entry, key=Entry.time)
         if self.tail[-1] is entry:
             self.now.add(entry.side, entry.size, entry.cash, entry.fee)
         else:
@@ -84,6 +88,7 @@ class Holding(msgspec.Struct, array_like=True, gc=False):
             if entry.place() == place:
                 entry.final = True
                 self.confirmed += entry.size if entry.side is Side.BUY else -entry.size
+                break
         self._fold()
 
     def reverse(self, failed: Entry) -> None:
