@@ -6,6 +6,7 @@ here only, never in a body, so that a replay of bodies gives the same effects wh
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 
 import msgspec
@@ -14,7 +15,10 @@ BODIES_MAX = 256
 """At most this many bodies in one frame; a sender with more makes more frames."""
 
 FRAME_BYTES_MAX = 8 << 20
-"""ZMQ_MAXMSGSIZE of every bind; a larger frame is refused by the socket."""
+"""ZMQ_MAXMSGSIZE of every socket: a larger frame makes it drop the connection."""
+
+BODY_BYTES_MAX = 1 << 20
+"""A frame takes no further body once its bodies would come to more than this."""
 
 
 class Epoch(msgspec.Struct, frozen=True, array_like=True, gc=False, order=True):
@@ -122,6 +126,20 @@ AnyFrame: TypeAlias = Data | Ask | Hello | Ack | Nack | FencedOff | Answers | Pu
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[AnyFrame] = msgspec.msgpack.Decoder(AnyFrame)
+
+
+def batches(bodies: Iterable[bytes]) -> Iterator[list[msgspec.Raw]]:
+    """Bodies in order, as many at a time as one frame may carry."""
+    batch: list[msgspec.Raw] = []
+    size = 0
+    for body in bodies:
+        if batch and (len(batch) == BODIES_MAX or size + len(body) > BODY_BYTES_MAX):
+            yield batch
+            batch, size = [], 0
+        batch.append(msgspec.Raw(body))
+        size += len(body)
+    if batch:
+        yield batch
 
 
 def encode_frame(frame: Frame) -> bytes:

@@ -16,10 +16,13 @@ from typing import NamedTuple, TypeAlias
 
 import msgspec
 
-from common.frames import BODIES_MAX, NO_EPOCH, Ack, Data, Epoch, FencedOff, Nack
+from common.frames import BODIES_MAX, BODY_BYTES_MAX, NO_EPOCH, Ack, Data, Epoch, FencedOff, Nack
 
 RESEND_NS = 100_000_000
 """Unacknowledged this long: send again (reliability.md section 2, S2)."""
+
+FLIGHT_MAX = 4 * BODIES_MAX
+"""At most this many are on the way unacknowledged: a slow or dead receiver costs little, however long the lane is."""
 
 
 def first_ordinal(epoch: Epoch) -> int:
@@ -87,29 +90,36 @@ class LaneSender:
             return False
         self.receiver_epoch = receiver
         self._repeat_upto = self._sent_upto
-        self._acked = 0
-        self._go_back(0)
+        self._acked = self._after = self._waiting_ns = 0
+        self._in_flight.clear()
+        self._unsent = deque(self._kept)
         return True
 
     def on_ack(self, ack: Ack) -> None:
         if ack.epoch != self.epoch or ack.receiver_epoch != self.receiver_epoch or ack.seq <= self._acked:
             return
         self._acked = ack.seq
-        in_flight = self._in_flight
-        while in_flight and in_flight[0] <= ack.seq:
-            seq = in_flight.popleft()
-            if not self.by_result and (kept := self._kept.pop(seq, None)) is not None:
-                del self._by_key[kept[0]]
-                self._repeats.discard(seq)
+        for queue in (self._in_flight, self._unsent):
+            while queue and queue[0] <= ack.seq:
+                self._acknowledged(queue.popleft())
         self._waiting_ns = 0
+
+    def _acknowledged(self, seq: int) -> None:
+        if not self.by_result and (kept := self._kept.pop(seq, None)) is not None:
+            del self._by_key[kept[0]]
+            self._repeats.discard(seq)
 
     def on_nack(self, nack: Nack) -> None:
         """A gap behind nack.seq: what follows it goes out again at once."""
         if nack.epoch == self.epoch and nack.receiver_epoch == self.receiver_epoch and nack.seq >= self._acked:
             self._go_back(nack.seq)
 
+    def take_back(self, frame: Data) -> None:
+        """The transport had no room for `frame`: it and what follows it were not sent."""
+        self._go_back(frame.after)
+
     def due(self, now_ns: int) -> list[Data]:
-        """Frames to send now: what was never sent, and everything unacknowledged once the oldest is overdue."""
+        """Frames to send now, in order: what was never sent, and what is unacknowledged once the oldest is overdue."""
         if self.receiver_epoch == NO_EPOCH:
             return []
         if self._in_flight:
@@ -118,7 +128,7 @@ class LaneSender:
             elif now_ns - self._waiting_ns >= RESEND_NS:
                 self._go_back(self._acked)
         frames: list[Data] = []
-        while self._unsent:
+        while self._unsent and len(self._in_flight) < FLIGHT_MAX:
             frame = self._next_frame()
             if frame is not None:
                 frames.append(frame)
@@ -128,22 +138,24 @@ class LaneSender:
 
     def next_due_ns(self) -> int | None:
         """When `due` has work next, if nothing else happens; 0 is at once."""
-        if self.receiver_epoch == NO_EPOCH or not (self._unsent or self._in_flight):
+        if self.receiver_epoch == NO_EPOCH:
             return None
-        return 0 if self._unsent else self._waiting_ns + RESEND_NS
+        if self._unsent and len(self._in_flight) < FLIGHT_MAX:
+            return 0
+        return self._waiting_ns + RESEND_NS if self._in_flight else None
 
-    def _go_back(self, acked: int) -> None:
-        """Everything kept after `acked` is unsent again."""
-        self._after = acked
-        self._in_flight = deque(seq for seq in self._in_flight if seq <= acked)
-        self._unsent = deque(seq for seq in self._kept if seq > acked)
+    def _go_back(self, seq: int) -> None:
+        """What was sent after `seq` is unsent again."""
+        while self._in_flight and self._in_flight[-1] > seq:
+            self._unsent.appendleft(self._in_flight.pop())
+        self._after = seq
         self._waiting_ns = 0
 
     def _next_frame(self) -> Data | None:
-        """The next frame of one kind (repeats or not); None when all that was left had been settled."""
+        """The next frame, all repeats or none; None when all that was left had been settled."""
         seqs: list[int] = []
         kept: list[_Kept] = []
-        repeat = False
+        repeat, size = False, 0
         while self._unsent and len(seqs) < BODIES_MAX:
             seq = self._unsent[0]
             found = self._kept.get(seq)
@@ -151,7 +163,8 @@ class LaneSender:
                 self._unsent.popleft()
                 continue
             again = seq <= self._repeat_upto or seq in self._repeats
-            if seqs and again != repeat:
+            size += len(found[1])
+            if seqs and (again != repeat or size > BODY_BYTES_MAX):
                 break
             repeat = again
             seqs.append(self._unsent.popleft())

@@ -201,7 +201,9 @@ class Peer:
         for sender in self._lane_senders.values():
             target = lane(sender.name).inbox
             for frame in sender.due(now_ns):
-                self._push(target, frame)
+                if not self._push(target, frame):
+                    sender.take_back(frame)
+                    break
         self._flush_asks(now_ns)
 
     def handled(self, origin: Origin) -> None:

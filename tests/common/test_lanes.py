@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.frames import BODIES_MAX, Ack, Data, Epoch, FencedOff, Nack
-from common.lanes import RESEND_NS, LaneReceiver, LaneSender, first_ordinal
+from common.frames import BODIES_MAX, BODY_BYTES_MAX, Ack, Data, Epoch, FencedOff, Nack
+from common.lanes import FLIGHT_MAX, RESEND_NS, LaneReceiver, LaneSender, first_ordinal
 
 ME, YOU = Epoch("", 10), Epoch("", 20)
 
@@ -229,3 +229,128 @@ def test_any_loss_doubling_and_death_of_the_receiver_delivers_all_in_order(seed:
                     lane.settle(str(n))
     assert seen == set(range(offered))
     assert len(lane) == 0
+
+
+def test_an_ack_that_follows_a_nack_in_one_batch_releases_the_lane() -> None:
+    """What is acknowledged while it waits to be sent again is neither sent again nor kept for ever."""
+    lane, bob = sender(), receiver()
+    lane.on_hello(YOU)
+    lane.offer("a", body(1))
+    first = lane.due(1)
+    lane.offer("b", body(2))
+    nack = bob.accept(lane.due(2)[0]).answer
+    assert isinstance(nack, Nack)
+    assert handled(lane.due(2 + RESEND_NS), bob) == [1, 2]
+    lane.on_nack(nack)
+    lane.on_ack(ack(bob))
+    assert first
+    assert lane.due(3 + RESEND_NS) == []
+    assert len(lane) == lane.unacknowledged == 0
+    assert lane.next_due_ns() is None
+
+
+def test_a_frame_the_transport_had_no_room_for_goes_first_when_there_is_room() -> None:
+    lane, bob = sender(), receiver()
+    lane.on_hello(YOU)
+    for n in range(2 * BODIES_MAX):
+        lane.offer(str(n), body(n))
+    taken, refused = lane.due(1)
+    lane.take_back(refused)
+    assert lane.next_due_ns() == 0, "not only after the deadline for a resend"
+    assert handled([taken, *lane.due(2)], bob) == list(range(2 * BODIES_MAX))
+
+
+def test_only_so_much_is_on_the_way_however_long_the_lane_is() -> None:
+    """A dead receiver must not cost the sender more, the more it owes it."""
+    lane, bob = sender(limit=100_000), receiver()
+    lane.on_hello(YOU)
+    for n in range(10 * FLIGHT_MAX):
+        lane.offer(str(n), body(n))
+    first = lane.due(1)
+    assert sum(len(frame.bodies) for frame in first) == FLIGHT_MAX
+    assert lane.due(2) == []
+    assert lane.next_due_ns() == 1 + RESEND_NS
+    assert lane.due(1 + RESEND_NS) == first
+    seen = handled(first, bob)
+    for now in range(10):
+        lane.on_ack(ack(bob))
+        seen += handled(lane.due(now + 10), bob)
+    assert seen == list(range(10 * FLIGHT_MAX))
+
+
+def test_large_bodies_make_small_frames() -> None:
+    """A frame above the socket's limit would make the receiver drop the connection, for ever."""
+    lane = sender()
+    lane.on_hello(YOU)
+    for n in range(5):
+        lane.offer(str(n), bytes(BODY_BYTES_MAX // 2))
+    assert [len(frame.bodies) for frame in lane.due(1)] == [2, 2, 1]
+
+
+@pytest.mark.parametrize("by_result", [False, True])
+@given(seed=st.integers(0, 2**32))
+@settings(max_examples=150, deadline=None)
+def test_late_answers_full_transports_and_the_senders_death_lose_nothing(seed: int, by_result: bool) -> None:
+    """Frames and answers travel in order but late; the transport may be full; both sides may start anew.
+
+    A sender that starts anew offers again, as repeats, what had no result (that is what its journal knows).
+    """
+    rng = random.Random(seed)
+    lives = {"alice": 10, "bob": 20}
+    lane, bob = sender(Epoch("", 10), by_result=by_result), receiver(Epoch("", 20))
+    lane.on_hello(bob.epoch)
+    wire: list[Data] = []
+    answers: list[Ack | Nack] = []
+    seen: set[int] = set()
+    life: dict[Epoch, list[int]] = {}
+    offered: set[int] = set()
+    now = 1
+    for step in range(600):
+        calm = step >= 400
+        now += rng.choice([1, RESEND_NS // 2])
+        if not calm and rng.random() < 0.4:
+            lane.offer(str(len(offered)), body(len(offered)))
+            offered.add(len(offered))
+        if not calm and rng.random() < 0.02:
+            lives["bob"] += 1
+            bob, life = receiver(Epoch("", lives["bob"])), {}
+            bob.restore({"alice": lane.epoch})
+            lane.on_hello(bob.epoch)
+        if not calm and rng.random() < 0.02:
+            lives["alice"] += 1
+            unknown = offered - seen
+            lane = sender(Epoch("", lives["alice"]), by_result=by_result)
+            for n in sorted(unknown):
+                lane.offer(str(n), body(n), repeat=True)
+            lane.on_hello(bob.epoch)
+        for frame in lane.due(now):
+            if not calm and rng.random() < 0.2:
+                lane.take_back(frame)
+                break
+            if calm or rng.random() < 0.8:
+                wire.append(frame)
+        for _ in range(len(wire) if calm else rng.randint(0, 3)):
+            if wire:
+                frame = wire.pop(0)
+                verdict = bob.accept(frame)
+                got = [msgspec.msgpack.decode(raw) for raw in frame.bodies[verdict.start :]]
+                told = life.setdefault(frame.epoch, [])
+                told += got
+                assert told == sorted(set(told)), "in order, none twice between two lives"
+                seen.update(got)
+                if isinstance(verdict.answer, Nack):
+                    answers.append(verdict.answer)
+        found = bob.ack("alice")
+        if found is not None and (calm or rng.random() < 0.5):
+            answers.append(found)
+        if calm or rng.random() < 0.3:
+            for answer in answers:
+                lane.on_ack(answer) if isinstance(answer, Ack) else lane.on_nack(answer)
+            answers.clear()
+        if by_result:
+            for n in seen:
+                if calm or rng.random() < 0.1:
+                    lane.settle(str(n))
+    assert seen == offered
+    assert len(lane) == lane.unacknowledged == 0
+    assert lane.next_due_ns() is None

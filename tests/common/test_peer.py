@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from common.errors import Fenced
 from common.frames import Epoch
+from common.lanes import RESEND_NS
 from common.memorybus import MemoryNetwork
 from common.messages import Accepted, Cancel, GetBook, Message, PlaceResult, QueryOrder, TickChanged, decode
-from common.peer import ASK_AGAIN_NS, Item, Peer
+from common.peer import ASK_AGAIN_NS, BLOCKED_NS, Item, Peer
 from common.reasons import Reason
 from common.types import Outcome
 
@@ -290,3 +291,18 @@ def test_an_answer_of_any_size_is_split_into_frames() -> None:
         owner.reply("cli-1", Accepted(str(n)))
     world.run(5)
     assert [msgspec.to_builtins(m)[1] for m in world.got("cli-1", "answer")] == [str(n) for n in range(600)]
+
+
+def test_what_found_no_room_is_tried_again_in_a_moment_not_after_the_resend_deadline() -> None:
+    world = World()
+    executor = world.start("executor")
+    world.start("gateway")
+    world.run(20)
+    bus = world.network._buses["gateway"]
+    world.network.drop("gateway")
+    executor.send("actions", "a-1", query(1))
+    world.run(1)
+    assert BLOCKED_NS <= executor.next_due_ns(world.now) - world.now + MS < RESEND_NS
+    world.network._buses["gateway"] = bus
+    world.run(2)
+    assert world.got("gateway") == [query(1)]
