@@ -13,10 +13,10 @@ from common.service import run_edge
 from common.telemetry import READY, STARTING
 from services.polymarket_sim.channels import MarketHub, UserHub
 from services.polymarket_sim.control import Control
-from services.polymarket_sim.core import WAITING, AccountSink, MarketSink
 from services.polymarket_sim.keys import SECRET_FILE, parse_server_secret
 from services.polymarket_sim.registry import FILE, KeyRegistry
 from services.polymarket_sim.server import listen, make_app
+from services.polymarket_sim.streams import WAITING, AccountSink, MarketSink
 from services.polymarket_sim.venue import Terms, Venue
 
 EXCHANGE = "exchange"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from hashlib import sha256
 from typing import Final, NamedTuple
 
 import msgspec
@@ -323,9 +324,5 @@ def _new_market(market: Market, at_ns: int) -> NewMarketEvent:
 
 
 def market_id_of(condition_id: str) -> str:
-    """A short decimal id that is the same after every restart."""
-    digits = condition_id.removeprefix("0x")[:12]
-    try:
-        return str(int(digits, 16))
-    except ValueError:
-        return str(int.from_bytes(condition_id.encode()[:6], "big"))
+    """A short decimal id that is the same after every restart; conditions may share long parts, so it is a hash."""
+    return str(int.from_bytes(sha256(condition_id.encode()).digest()[:6], "big"))

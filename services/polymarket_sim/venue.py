@@ -90,7 +90,7 @@ class Venue:
         self.account_synced = False
         self._ask = ask
         self._heartbeats = Heartbeats(registry.armed_keys(), mono_ns())
-        self._beaten = asyncio.Event()
+        self.beaten = asyncio.Event()
         self._opened: set[str] = set()
         self._looked_up: set[str] = set()
 
@@ -270,7 +270,7 @@ class Venue:
         if expected is not None:
             return False, expected
         self.registry.arm(who.name, armed=True)
-        self._beaten.set()
+        self.beaten.set()
         return True, fresh
 
     async def watch_heartbeats(self) -> None:
@@ -282,8 +282,8 @@ class Venue:
             if overdue:
                 wait_s = RETRY_S if wait_s is None else min(wait_s, RETRY_S)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._beaten.wait(), wait_s)
-            self._beaten.clear()
+                await asyncio.wait_for(self.beaten.wait(), wait_s)
+            self.beaten.clear()
             overdue += self._heartbeats.expired(self.mono_ns())
             overdue = [name for name in overdue if not await self._cancel_for_silence(name)]
 

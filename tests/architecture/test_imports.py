@@ -66,7 +66,7 @@ SHELLS = {
     "services.market_data.feed": "WebSockets",
     "services.polymarket_sim.channels": "WebSockets",
     "services.polymarket_sim.control": "HTTP",
-    "services.polymarket_sim.core": "joins handlers and channels",
+    "services.polymarket_sim.streams": "feeds replicas and channels",
     "services.polymarket_sim.discovery": "HTTP",
     "services.polymarket_sim.private": "HTTP",
     "services.polymarket_sim.public": "HTTP",

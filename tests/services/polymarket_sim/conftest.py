@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from services.polymarket_sim.server import make_app
@@ -29,7 +30,7 @@ def bugs() -> Iterator[list[BaseException]]:
 
 
 @pytest.fixture
-async def http(house: House, bugs: list[BaseException]) -> AsyncIterator[TestClient]:  # type: ignore[type-arg]
+async def http(house: House, bugs: list[BaseException]) -> AsyncIterator[TestClient[web.Request, web.Application]]:
     app = make_app(
         house.venue, house.market_hub, house.user_hub,
         counters=house.counters, protocol_version=2, fail=bugs.append,

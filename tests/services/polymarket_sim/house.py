@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,9 @@ from common.venues.polymarket.orders import OrderV2, post_entry, sign_order
 from common.venues.polymarket.signing import Signer
 from services.exchange.core import ExchangeCore
 from services.polymarket_sim.channels import MarketHub, UserHub
-from services.polymarket_sim.core import AccountSink, MarketSink
 from services.polymarket_sim.keys import ApiKey, KeyName, derive_key
 from services.polymarket_sim.registry import KeyRegistry
+from services.polymarket_sim.streams import AccountSink, MarketSink
 from services.polymarket_sim.venue import Terms, Venue
 
 SECRET = bytes(range(32))
@@ -36,6 +38,8 @@ class House:
         self.core = ExchangeCore()
         self.wall_ns, self.mono_ns = START_NS, 10**9
         self.silent = False
+        self.refused_ask = asyncio.Event()
+        self.asked = asyncio.Event()
         self.registry = KeyRegistry(folder / "keys")
         terms = Terms(CHAIN, accept_v1, grant_cash, 60, SECRET)
         self.venue = Venue(terms, self.registry, self.ask, lambda: self.wall_ns, lambda: self.mono_ns)
@@ -69,12 +73,21 @@ class House:
 
     async def ask(self, body: Message) -> Message:
         if self.silent:
+            self.refused_ask.set()
             raise TimeoutError
+        self.asked.set()
         if type(body) in self.core.queries:
             return self.core.query(body, self.now)[0]
         answer = self.send(body)
         assert answer is not None
         return answer
+
+    async def until(self, found: Callable[[], bool]) -> None:
+        """Wait until something the venue does after asking the exchange has happened."""
+        while not found():
+            self.asked.clear()
+            await self.asked.wait()
+            await asyncio.sleep(0)
 
     def pass_time(self, seconds: float) -> None:
         self.wall_ns += int(seconds * 1e9)
