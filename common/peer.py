@@ -27,6 +27,7 @@ from common.frames import (
     Hello,
     Nack,
     Published,
+    batches,
     decode_frame,
     encode_frame,
 )
@@ -357,8 +358,7 @@ class Peer:
         for beat in self.writer.beats(now_ns):
             self._bus.publish(streamed(beat.topic), encode_frame(beat))
         for to, bodies in self._out_answers.items():
-            for start in range(0, len(bodies), BODIES_MAX):
-                part = [msgspec.Raw(body) for body in bodies[start : start + BODIES_MAX]]
+            for part in batches(bodies):
                 self._say(to, Answers(self.name, self.epoch, part))
         self._out_answers.clear()
 

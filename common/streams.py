@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from common.frames import BODIES_MAX, NO_EPOCH, Epoch, Published
+from common.frames import NO_EPOCH, Epoch, Published, batches
 
 BUFFER_MAX = 20_000
 """Events kept while a snapshot is awaited; beyond it they are dropped and the next snapshot is asked for."""
@@ -20,6 +20,9 @@ NEVER_ASKED = -ASK_AGAIN_NS
 BEAT_NS = 1_000_000_000
 """A topic that was written to gets a beat this long after, so that losing its last message is seen too."""
 
+BEAT_MAX_NS = 64 * BEAT_NS
+"""A topic that stays quiet gets further beats, each after twice the time, up to this: a beat can get lost as well."""
+
 
 class StreamWriter:
     """All topics of one process."""
@@ -28,34 +31,40 @@ class StreamWriter:
         self.process = process
         self.epoch = epoch
         self._seqs: dict[str, int] = {}
-        self._beat_due: dict[str, int] = {}
+        self._beats: dict[str, tuple[int, int]] = {}
+        """When the next beat of a topic is due, and how long the pause after it is."""
+        self._beats_due_ns = 0
+        """No beat is due before."""
 
     def frames(self, topic: str, bodies: list[bytes], now_ns: int) -> list[Published]:
         """Stamp events of one topic, in order."""
         frames = []
-        for start in range(0, len(bodies), BODIES_MAX):
-            part = bodies[start : start + BODIES_MAX]
+        for part in batches(bodies):
             seq = self._seqs[topic] = self._seqs.get(topic, 0) + len(part)
-            frames.append(Published(self.process, topic, self.epoch, seq, False, [msgspec.Raw(body) for body in part]))
-        self._beat_due[topic] = now_ns + BEAT_NS
+            frames.append(Published(self.process, topic, self.epoch, seq, False, part))
+        due = now_ns + BEAT_NS
+        self._beats[topic] = (due, 2 * BEAT_NS)
+        self._beats_due_ns = min(self._beats_due_ns, due)
         return frames
 
     def snapshot(self, topic: str, bodies: list[bytes]) -> list[Published]:
         """A snapshot valid at the topic's present seq."""
         seq = self._seqs.get(topic, 0)
-        chunks = [bodies[start : start + BODIES_MAX] for start in range(0, len(bodies), BODIES_MAX)] or [[]]
+        chunks = list(batches(bodies)) or [[]]
         return [
-            Published(
-                self.process, topic, self.epoch, seq, True, [msgspec.Raw(b) for b in chunk], part=i, parts=len(chunks)
-            )
+            Published(self.process, topic, self.epoch, seq, True, chunk, part=i, parts=len(chunks))
             for i, chunk in enumerate(chunks)
         ]
 
     def beats(self, now_ns: int) -> list[Published]:
         """Frames without bodies for topics that went quiet."""
-        due = [topic for topic, at in self._beat_due.items() if at <= now_ns]
+        if now_ns < self._beats_due_ns:
+            return []
+        due = [topic for topic, (at, _) in self._beats.items() if at <= now_ns]
         for topic in due:
-            del self._beat_due[topic]
+            pause = self._beats[topic][1]
+            self._beats[topic] = (now_ns + pause, min(2 * pause, BEAT_MAX_NS))
+        self._beats_due_ns = min((at for at, _ in self._beats.values()), default=now_ns + BEAT_NS)
         return [Published(self.process, topic, self.epoch, self._seqs[topic], False, []) for topic in due]
 
 

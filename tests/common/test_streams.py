@@ -8,7 +8,7 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.frames import Epoch, Published
+from common.frames import BODY_BYTES_MAX, Epoch, Published
 from common.streams import ASK_AGAIN_NS, BEAT_NS, Heard, StreamReader, StreamWriter
 
 EPOCH = Epoch("", 7)
@@ -66,8 +66,28 @@ def test_the_last_lost_frame_is_seen_by_the_beat() -> None:
     writer.frames("t", [body(1)], 5)
     assert writer.beats(4 + BEAT_NS) == []
     beat = writer.beats(5 + BEAT_NS)
-    assert writer.beats(5 + BEAT_NS) == [], "one beat is enough until the next event"
+    assert writer.beats(5 + BEAT_NS) == [], "one beat at a time"
     assert reader.hear(beat[0]).gap
+
+
+def test_a_lost_beat_is_followed_by_others_ever_more_rarely() -> None:
+    """A reader that could take nothing for seconds loses the last event and its beat."""
+    writer = StreamWriter("w", EPOCH)
+    reader = reader_at_start(writer)
+    writer.frames("t", [body(1)], 0)
+    writer.frames("u", [body(1)], 0)
+    beats = [now for now in range(0, 300 * BEAT_NS, BEAT_NS // 4) for beat in writer.beats(now) if beat.topic == "t"]
+    assert [now // BEAT_NS for now in beats] == [1, 3, 7, 15, 31, 63, 127, 191, 255]
+    assert reader.hear(writer.beats(319 * BEAT_NS)[0]).gap
+
+
+def test_large_bodies_make_small_frames() -> None:
+    """A frame above the socket's limit would make the reader's socket drop the connection, for ever."""
+    writer = StreamWriter("w", EPOCH)
+    large = [bytes(BODY_BYTES_MAX // 2)] * 5
+    assert [len(frame.bodies) for frame in writer.frames("t", large, 0)] == [2, 2, 1]
+    assert [frame.seq for frame in writer.frames("t", large, 0)] == [7, 9, 10]
+    assert [len(frame.bodies) for frame in writer.snapshot("t", large)] == [2, 2, 1]
 
 
 def test_a_snapshot_others_asked_for_changes_nothing_for_a_reader_that_is_up_to_date() -> None:
