@@ -49,7 +49,11 @@ class Bus(Protocol):
     def unsubscribe(self, process: str, topic: bytes) -> None: ...
 
     def receive(self, limit: int) -> list[Received]:
-        """At most `limit` messages, priority first; [] when there is nothing now."""
+        """At most `limit` messages of the inboxes, priority first, and at most `limit` of each stream owner.
+
+        Fewer than `limit` in all: nothing more is there now. Owners have their own share because acks, answers and
+        a restarted peer's hello come from them: a flood of commands must not hold those up.
+        """
         ...
 
     def poll(self, timeout_ms: int) -> bool:
@@ -87,8 +91,8 @@ class ZmqBus:
         self._poller.register(self._xpub, zmq.POLLIN)
         for row in inboxes_of(self.name):
             pull = self._socket(zmq.PULL, row.high_water)
-            self._bind_one(pull, inbox_address(self._run_dir, row.name))
             self._pulls.append((row.name, pull))
+            self._bind_one(pull, inbox_address(self._run_dir, row.name))
             self._poller.register(pull, zmq.POLLIN)
 
     def _bind_one(self, socket: zmq.Socket[bytes], address: str) -> None:
@@ -150,7 +154,7 @@ class ZmqBus:
         for name, pull in self._pulls:
             self._drain(name, pull, got, limit)
         for process, sub in self._subs.items():
-            self._drain(process, sub, got, limit)
+            self._drain(process, sub, got, len(got) + limit)
         return got
 
     @staticmethod

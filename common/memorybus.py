@@ -6,7 +6,7 @@ as kill -9 does. It never reorders; a test that wants loss passes a `lose` predi
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 
 from common.bus import Received
@@ -97,8 +97,10 @@ class MemoryBus:
         for name, queue in self.inboxes.items():
             while queue and len(got) < limit:
                 got.append(Received(name, queue.popleft()))
-        while self.heard and len(got) < limit:
+        shares = Counter[str]()
+        while self.heard and shares[self.heard[0][0]] < limit:
             process, frame = self.heard.popleft()
+            shares[process] += 1
             got.append(Received(process, frame))
         return got
 

@@ -12,6 +12,7 @@ import pytest
 from common.bus import Bus, Received, ZmqBus
 from common.errors import ConfigError
 from common.memorybus import MemoryNetwork
+from common.topology import SUN_PATH_MAX
 
 Make = Callable[[str], Bus]
 
@@ -96,3 +97,31 @@ def test_published_messages_reach_subscribers_of_the_topic_only(make: Make) -> N
 def test_a_run_folder_too_long_for_a_socket_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"paths\.run_dir"):
         ZmqBus("exchange", tmp_path / ("x" * 120))
+
+
+def test_a_socket_that_cannot_be_bound_is_refused_at_once(tmp_path: Path) -> None:
+    """The name of an inbox is longer than that of the streams: what was opened before is closed again."""
+    fits_streams_only = tmp_path / ("x" * (SUN_PATH_MAX - len(f"{tmp_path}/") - len("/executor.out")))
+    fits_streams_only.mkdir()
+    with pytest.raises(ConfigError, match=r"paths\.run_dir"):
+        ZmqBus("executor", fits_streams_only)
+
+
+def test_a_full_inbox_does_not_hold_up_what_is_heard(make: Make) -> None:
+    """Acks and hellos come over streams; a flood of commands must not starve them."""
+    executor, gateway = make("executor"), make("gateway")
+    executor.subscribe("gateway", b"a\0")
+    collect(gateway, 1)
+    for n in range(50):
+        push(gateway, "executor.facts", b"%d" % n)
+    gateway.publish(b"a\0", b"hello")
+    end = time.monotonic() + 5
+    heard: list[Received] = []
+    for _ in range(50):
+        executor.poll(50)
+        got = executor.receive(1)
+        heard += [m for m in got if m.source == "gateway"]
+        if heard or time.monotonic() > end:
+            break
+    assert [m.frame for m in heard] == [b"hello"]
+    assert executor.poll(0), "the inbox still holds something"
