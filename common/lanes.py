@@ -198,7 +198,8 @@ class LaneReceiver:
     """The receiving half of one lane, for all its senders.
 
     `facts`: results and events of an old epoch, or meant for an earlier life of ours, are still delivered (they
-    happened; the core dedupes them by their natural keys). Requests are not: epochs fence requests, never facts.
+    happened; the core dedupes them by their natural keys). Requests are not: epochs fence requests, never facts. The
+    old sender is told to stop in both cases: nothing it says is acknowledged, so it would say it for ever.
     """
 
     def __init__(self, name: str, receiver: str, epoch: Epoch, *, facts: bool) -> None:
@@ -212,7 +213,7 @@ class LaneReceiver:
         stream = self._streams.get(frame.sender)
         whole = len(frame.bodies)
         if stream is not None and frame.epoch.is_older_than(stream.epoch):
-            return Verdict(0) if self.facts else Verdict(whole, FencedOff(self.name, self.receiver, stream.epoch))
+            return Verdict(0 if self.facts else whole, FencedOff(self.name, self.receiver, stream.epoch))
         if stream is not None and stream.epoch.origin != frame.epoch.origin and not self.facts:
             return Verdict(whole, foreign=True)
         if frame.to != self.epoch:
@@ -239,5 +240,8 @@ class LaneReceiver:
         return {sender: stream.epoch for sender, stream in self._streams.items()}
 
     def restore(self, epochs: dict[str, Epoch]) -> None:
+        """Know of these lives of senders: what is older is fenced from now on."""
         for sender, epoch in epochs.items():
-            self._streams.setdefault(sender, _Stream(epoch))
+            stream = self._streams.get(sender)
+            if stream is None or stream.epoch.is_older_than(epoch):
+                self._streams[sender] = _Stream(epoch)

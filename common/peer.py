@@ -40,6 +40,8 @@ HELLO_NS = 500_000_000
 ASK_AGAIN_NS = 200_000_000
 NEVER_ASKED = -ASK_AGAIN_NS
 SNAPSHOT_COALESCE_NS = 50_000_000
+FRAMES_AT_ONCE = 16
+"""Frames taken off the bus before counting the bodies in them and looking at the first inboxes again."""
 BLOCKED_NS = 10_000_000
 """Wait this long before trying again to push to a receiver that is away (ZeroMQ reconnects every 10 ms)."""
 
@@ -176,18 +178,19 @@ class Peer:
     # --- the loop's two verbs ---
 
     def receive(self, now_ns: int, limit: int = BODIES_MAX) -> list[Item]:
-        """Drain the bus (bounded) and say what there is to handle. Raises Fenced when a newer self exists."""
+        """Drain the bus, bounded, and say what there is to handle. Raises Fenced when a newer self exists.
+
+        It stops behind the frame round that brings `limit` items or frames: a frame may hold BODIES_MAX items.
+        """
         items: list[Item] = []
-        for message in self._bus.receive(limit):
-            if message.subscription is not None:
-                self._welcome(message.subscription)
-                continue
-            try:
-                frame = decode_frame(message.frame)
-            except msgspec.DecodeError:
-                self.counters["frames_undecodable"] += 1
-                continue
-            self._take(frame, message, items, now_ns)
+        taken = 0
+        while taken < limit and len(items) < limit:
+            received = self._bus.receive(FRAMES_AT_ONCE)
+            for message in received:
+                self._take_message(message, items, now_ns)
+            taken += len(received)
+            if len(received) < FRAMES_AT_ONCE:
+                break
         return items
 
     def flush(self, now_ns: int) -> None:
@@ -244,19 +247,33 @@ class Peer:
 
     def sender_epochs(self) -> dict[str, Epoch]:
         """The newest epoch of every peer that sent us requests: what an edge persists."""
-        return {
-            sender: epoch
-            for receiver in self._lane_receivers.values()
-            if not receiver.facts
-            for sender, epoch in receiver.epochs().items()
-        }
+        newest: dict[str, Epoch] = {}
+        for receiver in self._request_receivers():
+            for sender, epoch in receiver.epochs().items():
+                if sender not in newest or newest[sender].is_older_than(epoch):
+                    newest[sender] = epoch
+        return newest
 
     def restore_sender_epochs(self, epochs: dict[str, Epoch]) -> None:
-        for receiver in self._lane_receivers.values():
-            if not receiver.facts:
-                receiver.restore(epochs)
+        """A fence known to one lane holds for all lanes of requests."""
+        for receiver in self._request_receivers():
+            receiver.restore(epochs)
+
+    def _request_receivers(self) -> list[LaneReceiver]:
+        return [receiver for receiver in self._lane_receivers.values() if not receiver.facts]
 
     # --- receiving ---
+
+    def _take_message(self, message: Received, items: list[Item], now_ns: int) -> None:
+        if message.subscription is not None:
+            self._welcome(message.subscription)
+            return
+        try:
+            frame = decode_frame(message.frame)
+        except msgspec.DecodeError:
+            self.counters["frames_undecodable"] += 1
+            return
+        self._take(frame, message, items, now_ns)
 
     def _take(self, frame: Frame, message: Received, items: list[Item], now_ns: int) -> None:
         match frame:
@@ -284,10 +301,12 @@ class Peer:
 
     def _take_data(self, frame: Data, items: list[Item]) -> None:
         receiver = self._lane_receivers.get(frame.lane)
-        if receiver is None:
+        if receiver is None or not len(frame.bodies) == len(frame.seqs) == len(frame.covers) > 0:
             self.counters["frames_unexpected"] += 1
             return
         verdict = receiver.accept(frame)
+        if not receiver.facts and not verdict.foreign:
+            self.restore_sender_epochs({frame.sender: frame.epoch})
         self.counters["lane_dropped"] += verdict.start
         if verdict.foreign:
             items.append(Item("foreign", Origin(frame.sender, frame.lane), _EMPTY))
@@ -406,4 +425,7 @@ def _snapshot_topic(body: msgspec.Raw) -> str | None:
     """The topic of a SnapshotWanted, None for any other body."""
     if not bytes(body).startswith(_SNAPSHOT_WANTED):
         return None
-    return _decoder_wanted.decode(body).topic
+    try:
+        return _decoder_wanted.decode(body).topic
+    except msgspec.DecodeError:
+        return None

@@ -155,7 +155,9 @@ def test_a_zombies_facts_still_count() -> None:
         lane.on_hello(YOU)
         lane.offer("a", body(1))
     handled(new.due(1), bob)
-    assert handled(old.due(1), bob) == [1]
+    verdict = bob.accept(old.due(1)[0])
+    assert verdict.start == 0, "all of the frame is handled"
+    assert verdict.answer == FencedOff("lane", "bob", Epoch("", 11)), "or it would send it for ever: it gets no ack"
 
 
 def test_a_fence_outlives_the_receivers_restart() -> None:
@@ -165,6 +167,13 @@ def test_a_fence_outlives_the_receivers_restart() -> None:
     old.on_hello(YOU)
     old.offer("a", body(1))
     assert isinstance(bob.accept(old.due(1)[0]).answer, FencedOff)
+
+
+def test_a_fence_is_never_taken_back() -> None:
+    bob = receiver()
+    for epoch in (Epoch("", 11), Epoch("", 12), Epoch("", 11)):
+        bob.restore({"alice": epoch})
+    assert bob.epochs() == {"alice": Epoch("", 12)}
 
 
 def test_a_sender_with_another_journal_is_refused_until_adopted() -> None:

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.errors import Fenced
-from common.frames import Epoch
+from common.frames import BODIES_MAX, Ask, Data, Epoch, encode_frame
 from common.lanes import RESEND_NS
 from common.memorybus import MemoryNetwork
-from common.messages import Accepted, Cancel, GetBook, Message, PlaceResult, QueryOrder, TickChanged, decode
-from common.peer import ASK_AGAIN_NS, BLOCKED_NS, Item, Peer
+from common.messages import Accepted, Cancel, GetBook, Message, PlaceResult, QueryOrder, TickChanged, decode, encode
+from common.peer import ASK_AGAIN_NS, BLOCKED_NS, FRAMES_AT_ONCE, Item, Peer
 from common.reasons import Reason
 from common.types import Outcome
 
@@ -306,3 +306,67 @@ def test_what_found_no_room_is_tried_again_in_a_moment_not_after_the_resend_dead
     world.network._buses["gateway"] = bus
     world.run(2)
     assert world.got("gateway") == [query(1)]
+
+
+def test_a_fence_holds_for_every_lane_of_requests_and_survives_the_edges_restart() -> None:
+    """The new executor has only sent on one lane yet; the zombie speaks on the other."""
+    world = World()
+    gateway = world.start("gateway")
+    gateway.restore_sender_epochs({"executor": Epoch("", 1)})
+    world.lives["executor"] = 1
+    world.start("executor").send("actions", "a-1", query(1))
+    world.run(20)
+    assert gateway.sender_epochs() == {"executor": Epoch("", 2)}
+    world.kill("executor")
+    world.lives["executor"] = 0
+    world.start("executor").send("cancels", "c-1", Cancel("c-1", "polymarket", "main", ["0x1"]))
+    with pytest.raises(Fenced):
+        world.run(700)
+    assert world.got("gateway") == [query(1)]
+
+
+def test_one_receive_is_bounded_in_bodies_not_only_in_frames() -> None:
+    """A heart journals what one receive brings as one step."""
+    world = World()
+    gateway = world.start("gateway")
+    world.start("executor")
+    world.run(5)
+    bodies = [msgspec.Raw(encode(result(1)))] * BODIES_MAX
+    for after in range(0, 100 * BODIES_MAX, BODIES_MAX):
+        seqs = list(range(after + 1, after + 1 + BODIES_MAX))
+        covers = [0] * BODIES_MAX
+        frame = Data("results", "gateway", gateway.epoch, Epoch("", 1), after, seqs, False, covers, bodies)
+        world.network.push("gateway", "executor.facts", encode_frame(frame))
+    executor = world.peers["executor"]
+    counts = []
+    while items := executor.receive(world.now):
+        counts.append(len(items))
+    assert sum(counts) == 100 * BODIES_MAX
+    assert max(counts) <= (FRAMES_AT_ONCE + 1) * BODIES_MAX
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        Data("actions", "executor", Epoch("", 1), Epoch("", 1), 0, [1], False, [], [msgspec.Raw(encode(query(1)))]),
+        Data("actions", "executor", Epoch("", 1), Epoch("", 1), 0, [], False, [0], [msgspec.Raw(encode(query(1)))]),
+        Data("actions", "executor", Epoch("", 1), Epoch("", 1), 0, [], False, [], []),
+        Data("nowhere", "executor", Epoch("", 1), Epoch("", 1), 0, [1], False, [0], [msgspec.Raw(encode(query(1)))]),
+    ],
+)
+def test_a_frame_that_makes_no_sense_is_counted(frame: Data) -> None:
+    world = World()
+    gateway = world.start("gateway")
+    world.network.push("x", "gateway.action", encode_frame(frame))
+    world.run(2)
+    assert gateway.counters["frames_unexpected"] == 1
+    assert world.items["gateway"] == []
+
+
+def test_a_snapshot_wish_that_cannot_be_read_is_an_ask_like_any_other() -> None:
+    world = World()
+    gateway = world.start("gateway")
+    body = msgspec.Raw(msgspec.msgpack.encode(["SnapshotWanted", 7]))
+    world.network.push("x", "gateway.action", encode_frame(Ask("cli", gateway.epoch, [body])))
+    world.run(2)
+    assert [item.kind for item in world.items["gateway"]] == ["ask"]
