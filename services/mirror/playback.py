@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from fractions import Fraction
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from common.messages import Level
 
@@ -44,21 +44,15 @@ class RecordedMarket(NamedTuple):
     """UP snapshots without a DOWN one, and the reverse (which are not played)."""
 
 
-class Clock(Protocol):
-    """Where playback takes its time from: the wall, or a test that steps."""
-
-    def now_ns(self) -> int: ...
-
-
 class Position(NamedTuple):
-    """What is current in one market. `at` is the snapshot's number, -1 before the first one of the loop."""
+    """What is current in one market: snapshot number `at` of a loop. It stays until the next one is due."""
 
     loop: int
     at: int
 
 
 class Track:
-    """One market's recording on the common clock."""
+    """One market's recording (never empty) on the common clock."""
 
     def __init__(
         self, market: RecordedMarket, *, length_ms: int, offset_ms: int, lead_in_ms: int, speed: Fraction
@@ -75,7 +69,8 @@ class Track:
 
     def position(self, now_ns: int) -> Position:
         loop, at_ms = divmod(self._elapsed_ms(now_ns), self._length_ms)
-        return Position(loop, bisect_right(self._times, self._first_ms + at_ms) - 1)
+        at = bisect_right(self._times, self._first_ms + at_ms) - 1
+        return Position(loop, at) if at >= 0 else Position(loop - 1, len(self._times) - 1)
 
     def snapshot(self, position: Position) -> Snapshot:
         return self.market.snapshots[position.at]
@@ -84,14 +79,18 @@ class Track:
         """The tick in force: the first sub-cent price of a loop switches to the fine one, the next loop back."""
         return FINE_TICK if position.at >= self._fine_from else TICK
 
+    def distance(self, earlier: Position, later: Position) -> int:
+        """How many snapshots lie from one position to another (1: the next one); negative when it is before."""
+        return (later.loop - earlier.loop) * len(self._times) + later.at - earlier.at
+
     def next_change_ns(self, now_ns: int) -> int:
         """When the position changes next."""
-        position = self.position(now_ns)
-        if position.at + 1 < len(self._times):
-            wanted = self._times[position.at + 1] - self._first_ms
+        loop, at = self.position(now_ns)
+        if at + 1 < len(self._times):
+            at += 1
         else:
-            wanted = self._length_ms
-        elapsed_ms = position.loop * self._length_ms + wanted - self._offset_ms
+            loop, at = loop + 1, 0
+        elapsed_ms = loop * self._length_ms + self._times[at] - self._first_ms - self._offset_ms
         return -(-elapsed_ms * NS_PER_MS * self._speed.denominator // self._speed.numerator)
 
     def _elapsed_ms(self, now_ns: int) -> int:

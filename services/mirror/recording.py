@@ -8,10 +8,11 @@ be its mirror image. Crossed and locked snapshots are skipped and counted. It ne
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from common.errors import ConfigError
@@ -22,18 +23,22 @@ from services.mirror.playback import RecordedMarket, Snapshot
 EXACT_WITHIN = 1e-9
 """The files hold doubles; one that is further from a whole micro than this is not a recorded price or size."""
 
+MARKET_COLUMNS = frozenset(
+    ("market_id", "slug", "question", "category", "start_ts", "end_ts", "outcome_up", "outcome_down")
+)
+BOOK_COLUMNS = frozenset(("market_id", "ts", "side", "bid_px", "bid_sz", "ask_px", "ask_sz"))
 
-MARKET_COLUMNS = {
-    "market_id", "slug", "question", "category", "start_ts", "end_ts", "outcome_up", "outcome_down",
-}  # fmt: skip
-BOOK_COLUMNS = {"market_id", "ts", "side", "bid_px", "bid_sz", "ask_px", "ask_sz"}
+Row: TypeAlias = dict[str, Any]
+Columns: TypeAlias = dict[str, list[Any]]
 
 
-class _Rows(NamedTuple):
-    """The snapshots of one market by time: column positions of its UP and DOWN rows."""
+class Levels(dict[tuple[float, float], Level]):
+    """Exact levels by recorded (price, size): most stand in many snapshots, each is converted and kept once."""
 
-    up: dict[int, int]
-    down: dict[int, int]
+    def __missing__(self, recorded: tuple[float, float]) -> Level:
+        price, size = recorded
+        level = self[recorded] = (exact_micros(price), exact_micros(size))
+        return level
 
 
 def sample_folder() -> Path:
@@ -50,46 +55,32 @@ def load_recording(*, lead_in_s: int, market_count: int, folder: Path | None = N
     """The first `market_count` markets by start time. Raises ConfigError when the files cannot be used."""
     folder = folder or sample_folder()
     try:
-        markets = pq.read_table(folder / "markets.parquet").to_pylist()
-        books = pq.read_table(folder / "books.parquet").to_pydict()
-    except (OSError, ValueError) as error:
+        markets = pq.read_table(folder / "markets.parquet")
+        books = pq.read_table(folder / "books.parquet")
+    except (OSError, pa.ArrowInvalid) as error:
         raise ConfigError(str(folder), f"the recorded books cannot be read: {error}") from None
-    _check_layout(markets, books)
-    markets.sort(key=lambda row: (row["start_ts"], row["market_id"]))
-    chosen = markets[:market_count]
-    rows = _rows_in_window(books, {row["market_id"]: row for row in chosen}, lead_in_s * 1000)
-    return [_recorded(row, rows[row["market_id"]], books) for row in chosen]
-
-
-def _check_layout(markets: list[dict[str, Any]], books: dict[str, list[Any]]) -> None:
-    missing = MARKET_COLUMNS - (markets[0].keys() if markets else set()) | BOOK_COLUMNS - books.keys()
+    missing = (MARKET_COLUMNS - set(markets.column_names)) | (BOOK_COLUMNS - set(books.column_names))
     if missing:
         raise ConfigError("mirror.source", f"the recorded books have another layout: no column {min(missing)}")
+    rows = sorted(markets.to_pylist(), key=lambda row: (row["start_ts"], row["market_id"]))
+    return [_recorded(row, _played_columns(books, row, lead_in_s * 1000)) for row in rows[:market_count]]
 
 
-def _rows_in_window(
-    books: dict[str, list[Any]], markets: dict[str, dict[str, Any]], lead_in_ms: int
-) -> dict[str, _Rows]:
-    rows = {market_id: _Rows({}, {}) for market_id in markets}
-    columns = zip(books["market_id"], books["ts"], books["side"], strict=True)
-    for position, (market_id, at_ms, side) in enumerate(columns):
-        market = markets.get(market_id)
-        if market is not None and market["start_ts"] - lead_in_ms <= at_ms <= market["end_ts"]:
-            (rows[market_id].up if side == "UP" else rows[market_id].down)[at_ms] = position
-    return rows
+def _played_columns(books: Any, market: Row, lead_in_ms: int) -> Columns:
+    """The rows of one market's window; the other rows never become Python objects."""
+    at_ms = pc.field("ts")
+    inside = (at_ms >= market["start_ts"] - lead_in_ms) & (at_ms <= market["end_ts"])
+    columns: Columns = books.filter((pc.field("market_id") == market["market_id"]) & inside).to_pydict()
+    return columns
 
 
-def _recorded(row: dict[str, Any], rows: _Rows, books: dict[str, list[Any]]) -> RecordedMarket:
-    played: list[Snapshot] = []
-    skipped = mismatches = 0
-    for at_ms, position in sorted(rows.up.items()):
-        snapshot = Snapshot(at_ms, _levels(books, position, "bid"), _levels(books, position, "ask"))
-        if at_ms in rows.down and not _is_mirror(snapshot, books, rows.down[at_ms]):
-            mismatches += 1
-        if snapshot.bids and snapshot.asks and snapshot.bids[0][0] >= snapshot.asks[0][0]:
-            skipped += 1
-            continue
-        played.append(snapshot)
+def _recorded(row: Row, books: Columns) -> RecordedMarket:
+    up, down = _by_time(books, "UP"), _by_time(books, "DOWN")
+    levels = Levels()
+    recorded = [Snapshot(at_ms, *_ladder(books, up[at_ms], levels)) for at_ms in sorted(up)]
+    played = tuple(snapshot for snapshot in recorded if not is_crossed(snapshot))
+    if not played:
+        raise ConfigError("mirror.source", f"the recording of {row['slug']} has no book to play")
     return RecordedMarket(
         condition_id=row["market_id"],
         slug=row["slug"],
@@ -98,26 +89,40 @@ def _recorded(row: dict[str, Any], rows: _Rows, books: dict[str, list[Any]]) -> 
         outcomes=(row["outcome_up"], row["outcome_down"]),
         start_ms=row["start_ts"],
         end_ms=row["end_ts"],
-        snapshots=tuple(played),
-        skipped=skipped,
-        mismatches=mismatches,
-        unpaired=len(rows.up.keys() ^ rows.down.keys()),
+        snapshots=played,
+        skipped=len(recorded) - len(played),
+        mismatches=sum(
+            found.at_ms in down and not is_mirror_image(found, *_ladder(books, down[found.at_ms], levels))
+            for found in recorded
+        ),
+        unpaired=len(up.keys() ^ down.keys()),
     )
 
 
-def _levels(books: dict[str, list[Any]], position: int, side: str) -> tuple[Level, ...]:
-    pairs = zip(books[f"{side}_px"][position], books[f"{side}_sz"][position], strict=True)
-    return tuple((exact_micros(price), exact_micros(size)) for price, size in pairs)
+def _by_time(books: Columns, side: str) -> dict[int, int]:
+    """Row numbers of one token's snapshots by time."""
+    return {at_ms: row for row, (at_ms, of) in enumerate(zip(books["ts"], books["side"], strict=True)) if of == side}
 
 
-def _is_mirror(up: Snapshot, books: dict[str, list[Any]], position: int) -> bool:
-    """Whether DOWN bids are UP asks at 1 - price, and the reverse."""
-    down_bids, down_asks = _levels(books, position, "bid"), _levels(books, position, "ask")
-    return set(_mirrored(up.asks)) == set(down_bids) and set(_mirrored(up.bids)) == set(down_asks)
+def _ladder(books: Columns, row: int, levels: Levels) -> tuple[tuple[Level, ...], tuple[Level, ...]]:
+    """Bids and asks of one row."""
+    bids = zip(books["bid_px"][row], books["bid_sz"][row], strict=True)
+    asks = zip(books["ask_px"][row], books["ask_sz"][row], strict=True)
+    return tuple(map(levels.__getitem__, bids)), tuple(map(levels.__getitem__, asks))
 
 
-def _mirrored(levels: tuple[Level, ...]) -> Iterator[Level]:
-    return ((ONE - price, size) for price, size in levels)
+def is_crossed(snapshot: Snapshot) -> bool:
+    """Whether the best bid is not below the best ask (locked counts)."""
+    return bool(snapshot.bids and snapshot.asks) and snapshot.bids[0][0] >= snapshot.asks[0][0]
+
+
+def is_mirror_image(up: Snapshot, down_bids: tuple[Level, ...], down_asks: tuple[Level, ...]) -> bool:
+    """Whether DOWN bids are UP asks at 1 - price, and the reverse, level by level."""
+    return _mirrored(up.asks) == down_bids and _mirrored(up.bids) == down_asks
+
+
+def _mirrored(levels: tuple[Level, ...]) -> tuple[Level, ...]:
+    return tuple((ONE - price, size) for price, size in levels)
 
 
 def exact_micros(value: float) -> int:

@@ -64,6 +64,7 @@ SHELLS = {
     "services.gateway.wallets": "reads secret files",
     "services.market_data.discovery": "HTTP",
     "services.market_data.feed": "WebSockets",
+    "services.mirror.follow": "asks the exchange over the bus",
     "services.polymarket_sim.channels": "WebSockets",
     "services.polymarket_sim.control": "HTTP",
     "services.polymarket_sim.streams": "feeds replicas and channels",

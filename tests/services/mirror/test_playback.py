@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -39,8 +41,9 @@ def test_following_the_changes_plays_every_snapshot_of_a_loop_once_and_in_order(
         assert playing.position(later - 1) == position, "nothing changes before the announced moment"
         now = later
     whole = [position.at for position in played if position.loop == first.loop + 1]
-    assert whole == list(range(-1, len(TIMES)))
+    assert whole == list(range(len(TIMES)))
     assert played == sorted(played)
+    assert all(playing.distance(one, two) == 1 for one, two in pairwise(played)), "none is left out"
 
 
 @given(NOWS, st.integers(0, 10**12), SPEEDS)
@@ -50,7 +53,19 @@ def test_time_never_moves_playback_back(now: int, passed: int, speed: float) -> 
 
 @given(NOWS)
 def test_a_restarted_mirror_resumes_where_the_recording_should_be(now: int) -> None:
-    assert track().position(now) == track().position(now)
+    """One that has followed the clock step by step and one that has just begun agree, also between two loops."""
+    following = track()
+    at = now - 5_000 * NS_PER_MS
+    while (later := following.next_change_ns(at)) <= now:
+        at = later
+    assert following.position(at) == track().position(now)
+
+
+def test_the_last_book_of_a_loop_stays_until_the_next_one_begins() -> None:
+    playing = track()
+    before_first = (2001 + 799) * NS_PER_MS
+    assert playing.position(before_first) == Position(0, len(TIMES) - 1)
+    assert playing.position(before_first + NS_PER_MS) == Position(1, 0)
 
 
 def test_speed_scales_time() -> None:

@@ -34,7 +34,7 @@ def test_counts_inside_the_played_window(played: list[RecordedMarket]) -> None:
 
 
 def test_counts_over_everything_recorded() -> None:
-    """Up to each market's end: crossed or locked snapshots, pairs that are no mirror images, sub-cent markets."""
+    """Up to each market's end; after the ends lie one more mirror difference and two more sub-cent markets."""
     everything = load_recording(lead_in_s=10**9, market_count=18)
     assert sum(market.skipped for market in everything) == 11
     assert sum(market.mismatches for market in everything) == 20
