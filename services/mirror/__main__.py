@@ -28,8 +28,9 @@ async def start(edge: Edge) -> None:
         has_book = books[mirror.market.slug] = asyncio.Event()
         edge.spawn(follow(edge, mirror, clock, has_book), mirror.market.slug)
     for slug, has_book in books.items():
-        edge.set_state("STARTING", f"{slug} has no book yet")
-        await has_book.wait()
+        if not has_book.is_set():
+            edge.set_state("STARTING", f"{slug} has no book yet")
+            await has_book.wait()
     edge.set_state("READY")
 
 
