@@ -13,6 +13,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import structlog
@@ -61,6 +62,12 @@ class Quarantine:
         path = self._folder / f"{_digest(body)}.input"
         path.write_bytes(bytes(body))
         return path
+
+
+class _Query(NamedTuple):
+    message: Message
+    origin: Origin
+    body: msgspec.Raw
 
 
 class Heart:
@@ -157,7 +164,8 @@ class Heart:
             self._commit(step)
         for effect in self._core.outstanding():
             assert isinstance(effect, Send), "only sends can be outstanding"
-            self._peer.send(effect.lane, effect.key, effect.body, repeat=True)
+            taken = self._peer.send(effect.lane, effect.key, effect.body, repeat=True)
+            assert taken, f"lane {effect.lane} is full: the core must refuse before"
 
     # --- the step ---
 
@@ -168,7 +176,7 @@ class Heart:
         due = self._core.due_ns()
         if due is not None and due <= now.mono_ns:
             step.take(TimerFired(), Origin(self.name, "timer"))
-        queries: list[tuple[Message, Origin]] = []
+        queries: list[_Query] = []
         lanes: list[Origin] = []
         for item in self._peer.receive(now.mono_ns):
             self._sort(item, step, queries)
@@ -177,21 +185,29 @@ class Heart:
         self._commit(step)
         for origin in lanes:
             self._peer.handled(origin)
-        for message, origin in queries:
-            for answer in self._core.query(message, now):
-                self._peer.reply(origin.sender, answer)
+        for query in queries:
+            self._answer(query, now)
         for topic in self._peer.snapshots_wanted(now.mono_ns):
             bodies = [self._beat(now)] if topic == TOPIC else self._core.snapshot(topic, now)
             self._peer.publish_snapshot(topic, bodies, now.mono_ns)
         self._announce(now)
         self._keep_checkpoints(now)
 
+    def _answer(self, query: _Query, now: Now) -> None:
+        try:
+            answers = self._core.query(query.message, now)
+        except Exception:
+            self._put_away(query.message, query.origin, query.body)
+            raise
+        for answer in answers:
+            self._peer.reply(query.origin.sender, answer)
+
     def _timeout_ms(self) -> int:
         now = self._clock.now().mono_ns
         due = min(self._peer.next_due_ns(now), self._core.due_ns() or now + IDLE_MS * 1_000_000)
         return max(0, min(IDLE_MS, -(-(due - now) // 1_000_000)))
 
-    def _sort(self, item: Item, step: Step, queries: list[tuple[Message, Origin]]) -> None:
+    def _sort(self, item: Item, step: Step, queries: list[_Query]) -> None:
         bodies = item.bodies if item.kind == "snapshot" else [item.body]
         if item.kind not in ("ask", "lane", "event", "snapshot"):
             return
@@ -204,26 +220,32 @@ class Heart:
                     text = f"this message is not understood: {error}"
                     self._peer.reply(item.origin.sender, Refused(_id_in(body), Reason.UNKNOWN_MESSAGE, text))
                 continue
-            if type(message) in self._core.queries:
-                queries.append((message, item.origin))
-            elif self._quarantine.holds(body):
+            if self._quarantine.holds(body):
                 self._refuse_quarantined(item, body)
+            elif type(message) in self._core.queries:
+                queries.append(_Query(message, item.origin, body))
             else:
                 self._handle(step, message, item.origin, body)
 
     def _handle(self, step: Step, message: Message, origin: Origin, body: msgspec.Raw) -> None:
+        if step.size > self._journal.payload_max // 2:
+            self._commit(step)
+            step.clear()
         try:
             step.take(message, origin, body)
         except Exception:
-            path = self._quarantine.put(body)
-            self._log.error(
-                "input_crashed_the_core",
-                message=type(message).__name__,
-                sender=origin.sender,
-                quarantine=str(path),
-                traceback=traceback.format_exc(),
-            )
+            self._put_away(message, origin, body)
             raise
+
+    def _put_away(self, message: Message, origin: Origin, body: msgspec.Raw) -> None:
+        path = self._quarantine.put(body)
+        self._log.error(
+            "input_crashed_the_core",
+            message=type(message).__name__,
+            sender=origin.sender,
+            quarantine=str(path),
+            traceback=traceback.format_exc(),
+        )
 
     def _refuse_quarantined(self, item: Item, body: msgspec.Raw) -> None:
         self._vitals.counters["quarantined_inputs"] += 1
@@ -262,7 +284,7 @@ class Heart:
     def _announce(self, now: Now) -> None:
         if self._vitals.state != STOPPING:
             missing = self._core.missing()
-            self._vitals.set_state(STARTING if missing else READY, missing)
+            self._vitals.set_state(STARTING if missing else READY, missing or self._journal.helper_error)
         if self._vitals.due(now.mono_ns):
             self._peer.publish(TOPIC, self._beat(now))
         self._peer.flush(now.mono_ns)
@@ -278,16 +300,28 @@ class Heart:
                 return
             self._checkpoint_pid = 0
             if code == 0:
-                self._checkpoint_index = self._pending_index
+                # The checkpoint before stays usable, should the new one turn out damaged.
                 self._journal.prune(self._checkpoint_index)
+                self._checkpoint_index = self._pending_index
             else:
                 self._log.error("checkpoint_failed", exit_code=code)
         if now.mono_ns < self._checkpoint_due_ns:
             return
         self._checkpoint_due_ns = now.mono_ns + self._settings.journal.checkpoint_every_s * 1_000_000_000
         if self._journal.last_index > self._checkpoint_index:
-            self._pending_index = self._journal.last_index
-            self._checkpoint_pid = fork_checkpoint(self._write_checkpoint, [self._journal.lock_fd])
+            self._fork_checkpoint()
+
+    def _fork_checkpoint(self) -> None:
+        self._pending_index = self._journal.last_index
+        try:
+            self._checkpoint_pid = fork_checkpoint(self._write_alone, [self._journal.lock_fd])
+        except OSError as error:
+            self._log.error("checkpoint_failed", error=error.strerror)
+
+    def _write_alone(self) -> None:
+        """In the child: the locks and sockets of a parent that gets killed must be free at once, not with our end."""
+        os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+        self._write_checkpoint()
 
     def _write_checkpoint(self) -> None:
         journal = self._journal

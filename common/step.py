@@ -32,6 +32,9 @@ class StepRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
     inputs: list[InputRecord]
 
 
+_ROW_BYTES = 64
+"""More than what an input's record takes beside its names and its body."""
+
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(StepRecord)
 
@@ -52,12 +55,19 @@ class Step:
         self.now = now
         self.inputs: list[InputRecord] = []
         self.effects: list[Effect] = []
+        self.size = 0
+        """Not less than what the inputs take in the record."""
 
     def take(self, message: Message, origin: Origin, body: msgspec.Raw | None = None) -> None:
         """Handle one input; `body` is its encoding when it came over the bus."""
         self.effects += self.core.handle(message, origin, self.now)
         raw = body if body is not None else msgspec.Raw(encode(message))
         self.inputs.append(InputRecord(origin.sender, origin.lane, origin.seq, origin.covers, raw))
+        self.size += _ROW_BYTES + 4 * (len(origin.sender) + len(origin.lane)) + len(bytes(raw))
+
+    def clear(self) -> None:
+        """Begin the next record of the same moment."""
+        self.inputs, self.effects, self.size = [], [], 0
 
     def record(self) -> bytes:
         return encode_step(StepRecord(self.now.wall_ns, self.now.mono_ns, self.inputs))

@@ -110,6 +110,22 @@ def test_an_input_that_crashes_the_core_is_quarantined_and_refused_after_the_res
         assert isinstance(bus.request("exchange", Deposit("good", "a", "", 1)), Accepted)
 
 
+def test_a_query_that_crashes_the_core_is_quarantined_too(toys: Group) -> None:
+    """It is asked again every 200 ms: without that, whoever asks holds the process in a crash loop."""
+    toys.wait_ready("exchange")
+    poison = GetBalances("bad", "poison")
+    with Requester(toys.settings) as bus:
+        with pytest.raises(TimeoutError):
+            bus.request("exchange", poison, timeout_s=1)
+        assert toys.processes["exchange"].wait(10) == ExitCode.BUG
+        toys.start("exchange", HEART)
+        toys.wait_ready("exchange")
+        answer = bus.request("exchange", poison)
+        assert isinstance(answer, Refused)
+        assert answer.code is Reason.INTERNAL
+        assert total(bus) == 0
+
+
 def test_a_second_instance_ends_with_its_named_code_and_the_first_goes_on(toys: Group) -> None:
     toys.wait_ready("exchange")
     first = toys.processes["exchange"]

@@ -33,6 +33,8 @@ class ToyCore:
 
     def query(self, message: Message, now: Now) -> list[Message]:
         assert isinstance(message, GetBalances)
+        if message.account == "poison":
+            raise AssertionError("poisoned")
         return [BalancesReport(message.request_id, message.account, True, self.total, {}, {})]
 
     def snapshot(self, topic: str, now: Now) -> list[Message]:
