@@ -24,13 +24,25 @@ from common.epochs import load_peers, next_epoch, store_peers
 from common.errors import Refusal
 from common.frames import Epoch
 from common.messages import Message, Refused, decode
-from common.peer import Item, Peer
+from common.peer import Item, Peer, request_id_in
 from common.reasons import Reason
 from common.settings import Settings
-from common.telemetry import STOPPING, TOPIC, Vitals
+from common.telemetry import STARTING, STOPPING, TOPIC, Vitals
 
 ROUNDS_MAX = 16
 """Batches drained before other callbacks of the loop get their turn."""
+
+
+ASKS_MAX = 1_000
+"""Asks being answered at the same time; further ones are refused OVERLOADED."""
+
+
+class _Waiting:
+    """An answer that one or more callers of `request` wait for."""
+
+    def __init__(self, answer: asyncio.Future[Message]) -> None:
+        self.answer = answer
+        self.callers = 0
 
 
 class StreamSink(Protocol):
@@ -68,7 +80,8 @@ class Edge:
         self._loop = asyncio.get_running_loop()
         self._failed: asyncio.Future[None] = self._loop.create_future()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._waiting: dict[str, asyncio.Future[Message]] = {}
+        self._waiting: dict[str, _Waiting] = {}
+        self._answering: set[tuple[str, str]] = set()
         self._sinks: dict[tuple[str, str], StreamSink] = {}
         self._lane_handlers: dict[str, LaneHandler] = {}
         self._reset_handlers: dict[str, Callable[[], None]] = {}
@@ -77,6 +90,8 @@ class Edge:
         self._timer: asyncio.TimerHandle | None = None
         self._pumping = False
         self._scheduled = False
+        self._closed = False
+        self._fds: list[int] = []
         for fd in self._bus.fds(self._watch):
             self._watch(fd)
         self._schedule()
@@ -113,23 +128,26 @@ class Edge:
     async def request(self, owner: str, body: Message, *, timeout_s: float = 5.0, cancel: bool = False) -> Message:
         """Ask `owner` and wait for the answer; asked again under the same id until then.
 
-        Raises TimeoutError. A Refused is an answer like any other and is returned.
+        Raises TimeoutError. A Refused is an answer like any other and is returned. Whoever asks under an id that is
+        being asked already waits for the same answer.
         """
         request_id = request_id_of(body)
-        future = self._waiting.get(request_id)
-        if future is None:
-            future = self._waiting[request_id] = self._loop.create_future()
+        assert request_id, f"{type(body).__name__} has no id to know its answer by"
+        waiting = self._waiting.get(request_id)
+        if waiting is None:
+            waiting = self._waiting[request_id] = _Waiting(self._loop.create_future())
             self._peer.request(owner, request_id, body, cancel=cancel)
             self._schedule()
+        waiting.callers += 1
         try:
-            return await asyncio.wait_for(asyncio.shield(future), timeout_s)
+            return await asyncio.wait_for(asyncio.shield(waiting.answer), timeout_s)
         except TimeoutError:
             raise TimeoutError(f"{owner} did not answer {type(body).__name__} within {timeout_s:g} s") from None
         finally:
-            if not future.done():
-                future.cancel()
-            self._waiting.pop(request_id, None)
-            self._peer.forget(request_id)
+            waiting.callers -= 1
+            if not waiting.callers:
+                del self._waiting[request_id]
+                self._peer.forget(request_id)
 
     # --- what a process serves ---
 
@@ -154,6 +172,7 @@ class Edge:
     def unsubscribe(self, owner: str, topic: str) -> None:
         self._sinks.pop((owner, topic), None)
         self._peer.unfollow(owner, topic)
+        self._schedule()
 
     # --- tasks and the end ---
 
@@ -176,16 +195,24 @@ class Edge:
 
     async def failed(self) -> None:
         """Wait for ever, or raise what ended the process."""
-        await self._failed
+        await asyncio.shield(self._failed)
 
     async def close(self) -> None:
         """Stop the tasks, say goodbye, close the bus."""
         self._vitals.set_state(STOPPING)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._announce()
-        self._peer.flush(time.monotonic_ns())
+        try:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            self._announce()
+            self._peer.flush(time.monotonic_ns())
+        finally:
+            self._close_bus()
+
+    def _close_bus(self) -> None:
+        self._closed = True
+        for fd in self._fds:
+            self._loop.remove_reader(fd)
         if self._timer is not None:
             self._timer.cancel()
         self._bus.close()
@@ -193,6 +220,7 @@ class Edge:
     # --- the pump ---
 
     def _watch(self, fd: int) -> None:
+        self._fds.append(fd)
         self._loop.add_reader(fd, self._pump)
 
     def _schedule(self) -> None:
@@ -202,7 +230,7 @@ class Edge:
             self._loop.call_soon(self._pump)
 
     def _pump(self) -> None:
-        if self._failed.done():
+        if self._failed.done() or self._closed:
             return
         self._pumping = True
         self._scheduled = False
@@ -279,11 +307,11 @@ class Edge:
 
     def _take_answer(self, item: Item) -> None:
         message = self._decode(item.body)
-        future = self._waiting.get(request_id_of(message)) if message is not None else None
-        if future is None or message is None or future.done():
+        waiting = self._waiting.get(request_id_of(message)) if message is not None else None
+        if waiting is None or message is None or waiting.answer.done():
             self.counters["answers_nobody_waits_for"] += 1
             return
-        future.set_result(message)
+        waiting.answer.set_result(message)
 
     def _take_stream(self, item: Item) -> None:
         sink = self._sinks.get((item.origin.sender, item.origin.lane))
@@ -297,26 +325,42 @@ class Edge:
             sink.on_event(event)
 
     def _take_ask(self, item: Item) -> None:
+        sender, handler = item.origin.sender, self._ask_handler
+        if handler is None and self._vitals.state == STARTING:
+            self.counters["asks_before_start"] += 1  # they come again
+            return
         message = self._decode(item.body)
-        if message is None or self._ask_handler is None:
+        if message is None or handler is None:
             text = f"{self.name} does not understand this request"
-            self._peer.reply(item.origin.sender, Refused("", Reason.UNKNOWN_MESSAGE, text))
+            self._reply(sender, [Refused(request_id_in(item.body), Reason.UNKNOWN_MESSAGE, text)])
+            return
+        key = (sender, request_id_of(message))
+        if key in self._answering:
+            self.counters["asks_repeated"] += 1
+            return
+        if len(self._answering) >= ASKS_MAX:
+            text = f"{self.name} is answering {ASKS_MAX} requests already"
+            self._reply(sender, [Refused(key[1], Reason.OVERLOADED, text)])
             return
         try:
-            answers = self._ask_handler(message, item.origin.sender)
-        except Refusal as refusal:
-            self._reply(item.origin.sender, [_refused(message, refusal)])
-            return
-        if inspect.isawaitable(answers):
-            self.spawn(self._answer_later(message, item.origin.sender, answers), type(message).__name__)
-        else:
-            self._reply(item.origin.sender, answers)
-
-    async def _answer_later(self, message: Message, sender: str, answers: Awaitable[list[Message]]) -> None:
-        try:
-            self._reply(sender, await answers)
+            answers = handler(message, sender)
         except Refusal as refusal:
             self._reply(sender, [_refused(message, refusal)])
+            return
+        if inspect.isawaitable(answers):
+            self._answering.add(key)
+            self.spawn(self._answer_later(message, key, answers), type(message).__name__)
+        else:
+            self._reply(sender, answers)
+
+    async def _answer_later(self, message: Message, key: tuple[str, str], answers: Awaitable[list[Message]]) -> None:
+        """Asks come again every 200 ms: until it is answered, one that is being answered is not begun anew."""
+        try:
+            self._reply(key[0], await answers)
+        except Refusal as refusal:
+            self._reply(key[0], [_refused(message, refusal)])
+        finally:
+            self._answering.discard(key)
 
     def _reply(self, to: str, answers: list[Message]) -> None:
         for answer in answers:

@@ -24,7 +24,7 @@ from common.effects import Core, Effect, Log, Now, Origin, Publish, Reply, Send,
 from common.frames import Epoch
 from common.journal import Journal, journal_id_of
 from common.messages import Configured, Message, Refused, TimerFired, decode
-from common.peer import Item, Peer
+from common.peer import Item, Peer, request_id_in
 from common.process import StopSignal, freeze_collector
 from common.reasons import Reason
 from common.settings import Settings
@@ -218,7 +218,7 @@ class Heart:
                 self._vitals.counters["bodies_undecodable"] += 1
                 if item.kind == "ask":
                     text = f"this message is not understood: {error}"
-                    self._peer.reply(item.origin.sender, Refused(_id_in(body), Reason.UNKNOWN_MESSAGE, text))
+                    self._peer.reply(item.origin.sender, Refused(request_id_in(body), Reason.UNKNOWN_MESSAGE, text))
                 continue
             if self._quarantine.holds(body):
                 self._refuse_quarantined(item, body)
@@ -251,7 +251,7 @@ class Heart:
         self._vitals.counters["quarantined_inputs"] += 1
         if item.kind == "ask":
             text = "this request crashed the process before and is quarantined"
-            self._peer.reply(item.origin.sender, Refused(_id_in(body), Reason.INTERNAL, text))
+            self._peer.reply(item.origin.sender, Refused(request_id_in(body), Reason.INTERNAL, text))
 
     def _commit(self, step: Step) -> None:
         """Make the step durable, then perform its effects. A JournalError drops the batch and ends the process."""
@@ -356,15 +356,6 @@ def _configured_in(payload: bytes) -> str | None:
 
 def _digest(body: msgspec.Raw) -> str:
     return hashlib.blake2b(bytes(body), digest_size=16).hexdigest()
-
-
-def _id_in(body: msgspec.Raw) -> str:
-    """The request id of a body that cannot be decoded: by convention the first field."""
-    try:
-        parts = msgspec.msgpack.decode(body)
-    except msgspec.DecodeError:
-        return ""
-    return parts[1] if isinstance(parts, list) and len(parts) > 1 and isinstance(parts[1], str) else ""
 
 
 MakeCore = Callable[[Settings], Core]

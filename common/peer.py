@@ -75,6 +75,15 @@ def addressed(peer: str) -> bytes:
     return b"@" + peer.encode() + b"\0"
 
 
+def request_id_in(body: msgspec.Raw) -> str:
+    """The request id of a body that cannot be decoded: by convention the first field."""
+    try:
+        parts = msgspec.msgpack.decode(body)
+    except msgspec.DecodeError:
+        return ""
+    return parts[1] if isinstance(parts, list) and len(parts) > 1 and isinstance(parts[1], str) else ""
+
+
 def streamed(topic: str) -> bytes:
     """Topic of a stream and of its snapshots."""
     return b"t" + topic.encode() + b"\0"
