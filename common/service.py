@@ -59,7 +59,7 @@ async def _edge(name: str, settings: Settings, log: structlog.typing.FilteringBo
 
     stop.on_ask = ask_to_stop
     edge = Edge(name, settings, log)
-    loop.set_exception_handler(lambda _loop, context: edge.fail(_error_of(context)))
+    loop.set_exception_handler(lambda _loop, context: _complain(edge, log, context))
     close: Close | None = None
     failed = asyncio.ensure_future(edge.failed())
     stopped = asyncio.ensure_future(stopping.wait())
@@ -75,19 +75,30 @@ async def _edge(name: str, settings: Settings, log: structlog.typing.FilteringBo
     finally:
         for task in (failed, stopped, started):
             task.cancel()
-        await asyncio.wait_for(_close(edge, close), CLOSE_S)
+        try:
+            await asyncio.wait_for(_close(edge, started, close), CLOSE_S)
+        except TimeoutError:
+            log.error("close_took_too_long", limit_s=CLOSE_S)
     log.info("stopped")
 
 
-async def _close(edge: Edge, close: Close | None) -> None:
-    if close is not None:
-        await close()
-    await edge.close()
+async def _close(edge: Edge, started: asyncio.Future[Close | None], close: Close | None) -> None:
+    await asyncio.gather(started, return_exceptions=True)
+    try:
+        if close is not None:
+            await close()
+    finally:
+        await edge.close()
 
 
-def _error_of(context: dict[str, object]) -> BaseException:
+def _complain(edge: Edge, log: structlog.typing.FilteringBoundLogger, context: dict[str, object]) -> None:
+    """What a callback or a forgotten task raised ends the process; a remark (a connection nobody closed) is logged."""
     error = context.get("exception")
-    return error if isinstance(error, BaseException) else RuntimeError(str(context.get("message")))
+    if isinstance(error, BaseException):
+        edge.fail(error)
+    else:
+        edge.counters["loop_complaints"] += 1
+        log.warning("loop_complaint", detail=str(context.get("message")))
 
 
 def _run(name: str, body: Callable[[Settings, structlog.typing.FilteringBoundLogger], None]) -> int:
