@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 
 from common.requester import Requester
@@ -51,10 +52,11 @@ class Group:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         for name in ("run", "data", "logs", "secrets"):
             (folder / name).mkdir(mode=0o700, exist_ok=True)
+        assert self.settings.polymarket_sim.port == port
 
-    @property
+    @cached_property
     def settings(self) -> Settings:
-        """The settings these processes read."""
+        """The settings these processes read. Read once, because the environment is changed for a moment."""
         before = dict(os.environ)
         os.environ.update({key: value for key, value in self.env.items() if key.startswith("POLYEXEC_")})
         try:
