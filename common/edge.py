@@ -24,7 +24,7 @@ from common.epochs import load_peers, next_epoch, store_peers
 from common.errors import Refusal
 from common.frames import Epoch
 from common.messages import Message, Refused, decode
-from common.peer import Item, Peer, request_id_in
+from common.peer import Item, Peer, request_id_in, request_id_of
 from common.reasons import Reason
 from common.settings import Settings
 from common.telemetry import STARTING, STOPPING, TOPIC, Vitals
@@ -373,12 +373,6 @@ class Edge:
             f"remove {self.settings.paths.data_dir / self.name}.peers and restart {self.name} to adopt the new journal"
         )
         self.set_state(self._vitals.state, f"{item.origin.sender} speaks from another journal: {fix}")
-
-
-def request_id_of(body: Message) -> str:
-    """The id a request and its answer share: `command_id` or `request_id`."""
-    request_id = getattr(body, "command_id", None) or getattr(body, "request_id", None)
-    return request_id if isinstance(request_id, str) else ""
 
 
 def new_request_id() -> str:

@@ -75,6 +75,12 @@ def addressed(peer: str) -> bytes:
     return b"@" + peer.encode() + b"\0"
 
 
+def request_id_of(body: Message) -> str:
+    """The id a request and its answer share: `command_id` or `request_id`."""
+    request_id = getattr(body, "command_id", None) or getattr(body, "request_id", None)
+    return request_id if isinstance(request_id, str) else ""
+
+
 def request_id_in(body: msgspec.Raw) -> str:
     """The request id of a body that cannot be decoded: by convention the first field."""
     try:

@@ -14,7 +14,7 @@ import msgspec
 from common.bus import ZmqBus
 from common.frames import Epoch
 from common.messages import Heartbeat, Message, decode
-from common.peer import Item, Peer
+from common.peer import Item, Peer, request_id_of
 from common.settings import Settings
 from common.telemetry import READY, TOPIC
 from common.topology import PROCESSES
@@ -43,7 +43,8 @@ class Requester:
 
     def request(self, owner: str, body: Message, *, timeout_s: float = 5.0, cancel: bool = False) -> Message:
         """The answer to a command or query; asked again under the same id until it comes. Raises TimeoutError."""
-        request_id: str = getattr(body, "command_id", "") or getattr(body, "request_id", "")
+        request_id = request_id_of(body)
+        assert request_id, f"{type(body).__name__} has no id to know its answer by"
         self._peer.request(owner, request_id, body, cancel=cancel)
         deadline = time.monotonic() + timeout_s
         try:
@@ -85,13 +86,18 @@ class Requester:
 def _answer(item: Item, request_id: str) -> Message | None:
     if item.kind != "answer":
         return None
-    message = decode(item.body)
-    found = getattr(message, "command_id", "") or getattr(message, "request_id", "")
-    return message if found == request_id else None
+    message = _decoded(item.body)
+    return message if message is not None and request_id_of(message) == request_id else None
 
 
 def _heartbeat(body: msgspec.Raw) -> Heartbeat | None:
-    if not bytes(body):
-        return None
-    message = decode(body)
+    message = _decoded(body)
     return message if isinstance(message, Heartbeat) else None
+
+
+def _decoded(body: msgspec.Raw) -> Message | None:
+    """None for no body, and for what a newer version says."""
+    try:
+        return decode(body)
+    except msgspec.DecodeError:
+        return None

@@ -11,11 +11,11 @@ import msgspec
 import pytest
 
 from common.bus import ZmqBus
-from common.edge import ASKS_MAX, Edge, request_id_of
+from common.edge import ASKS_MAX, Edge
 from common.frames import Ask, Epoch, encode_frame
 from common.log import set_up_logging
 from common.messages import Accepted, BalancesReport, GetBalances, Message, Refused, decode
-from common.peer import Peer
+from common.peer import Peer, request_id_of
 from common.reasons import Reason
 from common.settings import ROOT, Settings, load_settings
 
