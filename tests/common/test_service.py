@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
+import weakref
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -147,3 +149,23 @@ def test_a_remark_of_the_loop_is_no_reason_to_end(settings: Settings) -> None:
 
     run(settings, start)
     assert edges[0].counters["loop_complaints"] == 1
+
+
+def test_cycles_do_not_pile_up_although_the_collector_is_off(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Cycle:
+        def __init__(self) -> None:
+            self.itself = self
+
+    monkeypatch.setattr(service, "COLLECT_S", 0.01)
+    watched: list[weakref.ref[Cycle]] = []
+
+    async def start(edge: Edge) -> None:
+        watched.append(weakref.ref(Cycle(), lambda _: stop()))
+
+    gc.disable()
+    try:
+        run(settings, start)
+    finally:
+        gc.enable()
