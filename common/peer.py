@@ -116,6 +116,7 @@ class Peer:
             for row in LANES
             if inbox(row.inbox).owner == name
         }
+        self._request_receivers = [receiver for receiver in self._lane_receivers.values() if not receiver.facts]
         self._readers: dict[tuple[str, str], StreamReader] = {}
         self._asked: dict[str, _Asked] = {}
         self._heard_of: set[str] = set()
@@ -263,7 +264,7 @@ class Peer:
     def sender_epochs(self) -> dict[str, Epoch]:
         """The newest epoch of every peer that sent us requests: what an edge persists."""
         newest: dict[str, Epoch] = {}
-        for receiver in self._request_receivers():
+        for receiver in self._request_receivers:
             for sender, epoch in receiver.epochs().items():
                 if sender not in newest or newest[sender].is_older_than(epoch):
                     newest[sender] = epoch
@@ -271,11 +272,8 @@ class Peer:
 
     def restore_sender_epochs(self, epochs: dict[str, Epoch]) -> None:
         """A fence known to one lane holds for all lanes of requests."""
-        for receiver in self._request_receivers():
+        for receiver in self._request_receivers:
             receiver.restore(epochs)
-
-    def _request_receivers(self) -> list[LaneReceiver]:
-        return [receiver for receiver in self._lane_receivers.values() if not receiver.facts]
 
     # --- receiving ---
 
@@ -320,7 +318,7 @@ class Peer:
             self.counters["frames_unexpected"] += 1
             return
         verdict = receiver.accept(frame)
-        if not receiver.facts and not verdict.foreign:
+        if not (receiver.facts or verdict.foreign):
             self.restore_sender_epochs({frame.sender: frame.epoch})
         self.counters["lane_dropped"] += verdict.start
         if verdict.foreign:
