@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeVar
 
+import msgspec
+
 from common.errors import PolyexecError, Refusal
 from common.messages import (
     BookReport,
@@ -54,6 +56,10 @@ POLL_S = 0.03
 STORY_S = 3.0
 """How long `order place` follows an order; past it the order is shown as it is."""
 CANCEL_S = 5.0
+CATCHING_UP: frozenset[Reason] = frozenset({Reason.FEED_GAP, Reason.WALLET_NOT_READY})
+"""Refusals that pass by themselves, within seconds after a process or the venue came back."""
+CATCH_UP_S = 10.0
+CATCH_UP_PAUSE_S = 0.1
 
 Answer = TypeVar("Answer", bound=Message)
 
@@ -204,11 +210,26 @@ class Client:
             expire_ns=now_ns + wanted.expires_s * 1_000_000_000 if wanted.expires_s else 0,
         )
         try:
-            order = self.ask("executor", command, PlaceAnswer).order
+            order = self._place_when_caught_up(command)
         except Unavailable as error:
             hint = f"scripts/polyexec order show {command.client_order_id}"
             raise Unavailable(f"{error}; whether the order was taken is not known: {hint} tells") from None
         return self.follow(order, is_placed, STORY_S)
+
+    def _place_when_caught_up(self, command: PlaceOrder) -> OrderView:
+        """Ask again, for a while, where the refusal only says that the executor is catching up with the venue.
+
+        Such a refusal consumes no client order id; only the command id has to be new to be judged again.
+        """
+        deadline = self._clock() + CATCH_UP_S
+        while True:
+            try:
+                return self.ask("executor", command, PlaceAnswer).order
+            except Refusal as refusal:
+                if refusal.code not in CATCHING_UP or self._clock() >= deadline:
+                    raise
+            self._pause(CATCH_UP_PAUSE_S)
+            command = msgspec.structs.replace(command, command_id=_new_id())
 
     def cancel(self, account: str, order_id: str) -> Story:
         """Cancel one order and follow it to its end. An order that ended already is shown as it ended."""

@@ -27,6 +27,7 @@ from common.topology import supervisor_socket
 from common.types import OrderType, Side, Status, TimeInForce
 from services.cli.client import (
     CANCEL_S,
+    CATCH_UP_S,
     STORY_S,
     Client,
     PlaceArguments,
@@ -143,6 +144,46 @@ def test_expires_becomes_a_wall_time() -> None:
     body = bus.asked[0][1]
     assert isinstance(body, PlaceOrder)
     assert body.expire_ns == NOW_NS + 90_000_000_000
+
+
+@pytest.mark.parametrize("code", [Reason.FEED_GAP, Reason.WALLET_NOT_READY])
+def test_place_waits_while_the_executor_catches_up_and_asks_under_a_new_command_id(code: Reason) -> None:
+    commands: list[PlaceOrder] = []
+
+    def script(body: Message) -> Answer:
+        assert isinstance(body, PlaceOrder)
+        commands.append(body)
+        if len(commands) < 4:
+            return Refused(body.command_id, code, "catching up", "account")
+        return PlaceAnswer(body.command_id, filled_order())
+
+    client, _, clock = client_of(script)
+
+    assert client.place(WANTED, NOW_NS).told
+    assert len({command.command_id for command in commands}) == 4
+    assert len({command.client_order_id for command in commands}) == 1
+    assert clock() < CATCH_UP_S
+
+
+def test_place_gives_up_when_catching_up_takes_too_long() -> None:
+    client, _, clock = client_of(
+        lambda body: Refused(getattr(body, "command_id", ""), Reason.FEED_GAP, "catching up", "account")
+    )
+
+    with pytest.raises(Refusal) as refused:
+        client.place(WANTED, NOW_NS)
+
+    assert refused.value.code is Reason.FEED_GAP
+    assert CATCH_UP_S <= clock() < CATCH_UP_S + 1
+
+
+def test_a_lasting_refusal_is_not_asked_again() -> None:
+    client, bus, _ = client_of(lambda body: Refused(getattr(body, "command_id", ""), Reason.BAD_TICK, "off", "price"))
+
+    with pytest.raises(Refusal):
+        client.place(WANTED, NOW_NS)
+
+    assert len(bus.asked) == 1
 
 
 def test_an_order_that_stays_unknown_is_shown_as_it_is_after_the_time() -> None:
