@@ -40,8 +40,8 @@ from tests.process.group import Group, group
 
 pytestmark = [pytest.mark.process]
 
-PAUSE_S = 0.03
-"""Between two orders of a client; bounds how many there are, orders nothing."""
+PAUSE_PER_KILL_S = 0.0025
+"""Between two orders of a client, for each kill of the schedule: trading goes on until its end."""
 ORDERS_PER_CLIENT = 450
 """A report has at most 1,000 rows."""
 
@@ -52,7 +52,9 @@ SETTLED = {Lifecycle.CONFIRMED, Lifecycle.REJECTED, Lifecycle.CANCELLED, Lifecyc
 class Client(threading.Thread):
     """Places orders as fast as they are answered; a command without an answer is repeated under its id."""
 
-    def __init__(self, processes: Group, number: int, seed: int, stop: threading.Event, markets: list[Market]) -> None:
+    def __init__(
+        self, processes: Group, number: int, seed: int, stop: threading.Event, markets: list[Market], pause_s: float
+    ) -> None:
         super().__init__(name=f"client-{number}")
         self.accepted: dict[str, PlaceAnswer] = {}
         self.refused: dict[str, Reason] = {}
@@ -62,6 +64,7 @@ class Client(threading.Thread):
         self._rng = random.Random(seed)
         self._ended = stop
         self._markets = markets
+        self._pause_s = pause_s
 
     def run(self) -> None:
         try:
@@ -70,7 +73,7 @@ class Client(threading.Thread):
                 while not self._ended.is_set() and count < ORDERS_PER_CLIENT:
                     count += 1
                     self._place(bus, f"c{self._number}-{count}")
-                    time.sleep(PAUSE_S)
+                    time.sleep(self._pause_s)
         except BaseException as error:  # noqa: BLE001 (shown by the test)
             self.failure = error
 
@@ -174,7 +177,8 @@ def test_nothing_is_lost_and_nothing_happens_twice(kills: int) -> None:
             assert isinstance(report, MarketsReport)
             stop = threading.Event()
             markets = [view.market for view in report.markets]
-            clients = [Client(processes, n, seed + n, stop, markets) for n in range(2)]
+            pause_s = PAUSE_PER_KILL_S * kills
+            clients = [Client(processes, n, seed + n, stop, markets, pause_s) for n in range(2)]
             for client in clients:
                 client.start()
             for _ in range(kills):
