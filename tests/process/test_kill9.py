@@ -53,7 +53,7 @@ class Client(threading.Thread):
     """Places orders as fast as they are answered; a command without an answer is repeated under its id."""
 
     def __init__(
-        self, processes: Group, number: int, seed: int, stop: threading.Event, markets: list[Market], pause_s: float
+        self, processes: Group, number: int, seed: int, *, stop: threading.Event, markets: list[Market], pause_s: float
     ) -> None:
         super().__init__(name=f"client-{number}")
         self.accepted: dict[str, PlaceAnswer] = {}
@@ -178,7 +178,7 @@ def test_nothing_is_lost_and_nothing_happens_twice(kills: int) -> None:
             stop = threading.Event()
             markets = [view.market for view in report.markets]
             pause_s = PAUSE_PER_KILL_S * kills
-            clients = [Client(processes, n, seed + n, stop, markets, pause_s) for n in range(2)]
+            clients = [Client(processes, n, seed + n, stop=stop, markets=markets, pause_s=pause_s) for n in range(2)]
             for client in clients:
                 client.start()
             for _ in range(kills):
