@@ -191,11 +191,8 @@ class ZmqBus:
         return [_fd(socket) for socket in sockets]
 
     def close(self) -> None:
-        for socket in (*self._pushes.values(), *self._subs.values(), *(pull for _, pull in self._pulls)):
-            socket.close()
-        if self._xpub is not None:
-            self._xpub.close()
-        self._context.term()
+        """Every socket of the context, also one an interrupt kept us from noting: it would hold the end up for ever."""
+        self._context.destroy(LINGER_MS)
 
 
 def _fd(socket: zmq.Socket[bytes]) -> int:

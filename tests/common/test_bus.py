@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import zmq
 
 from common.bus import Bus, Received, ZmqBus
 from common.errors import ConfigError
@@ -125,3 +126,14 @@ def test_a_full_inbox_does_not_hold_up_what_is_heard(make: Make) -> None:
             break
     assert [m.frame for m in heard] == [b"hello"]
     assert executor.poll(0), "the inbox still holds something"
+
+
+@pytest.mark.timeout(20)
+def test_closing_ends_a_socket_nobody_noted(tmp_path: Path) -> None:
+    """An interrupt between making and noting a socket must not leave a process that never ends."""
+    bus = ZmqBus("cli-1", tmp_path, binds=False)
+    forgotten = bus._socket(zmq.PUSH, 10)
+
+    bus.close()
+
+    assert forgotten.closed
