@@ -10,17 +10,20 @@ from __future__ import annotations
 import ipaddress
 import os
 import tomllib
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, ClassVar
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from common.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parent.parent
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+"""Names of wallets and accounts: they become file names and are typed on command lines."""
 
 
 class Mode(StrEnum):
@@ -73,16 +76,22 @@ class VenuePolymarket(Section):
 class Wallet(Section):
     """A venue identity. `signature_type` as protocol section 3.2; `funder` "" means the signer's own address."""
 
-    name: str
-    venue: str = "polymarket"
+    name: str = Field(pattern=NAME)
+    venue: str = Field(default="polymarket", pattern="^polymarket$")
     signature_type: int = Field(default=0, ge=0, le=3)
-    funder: str = ""
+    funder: str = Field(default="", pattern="^(0x[0-9a-fA-F]{40})?$")
+
+    @model_validator(mode="after")
+    def _funded(self) -> Wallet:
+        if self.signature_type and not self.funder:
+            raise ValueError(f"signature_type {self.signature_type} needs a funder")
+        return self
 
 
 class Account(Section):
     """Ours: a strategy or client. Several may share a wallet."""
 
-    name: str
+    name: str = Field(pattern=NAME)
     wallet: str
 
 
@@ -102,6 +111,13 @@ class PolymarketSim(Section):
     grant_cash: int = Field(default=10_000, ge=0, le=1_000_000_000, description="whole pUSD given to a new address")
     request_timeout_ms: int = Field(default=5000, ge=100, le=60_000)
     clock_window_s: int = Field(default=60, ge=1, le=3600)
+
+    @field_validator("host")
+    @classmethod
+    def _loopback(cls, value: str) -> str:
+        if not is_loopback(value):
+            raise ValueError(f"{value!r} is not a loopback address: the simulator has no TLS")
+        return value
 
 
 class Mirror(Section):
@@ -222,12 +238,12 @@ def load_settings(file: Path | None = None) -> Settings:
         raise ConfigError(str(path), f"cannot be read ({error.strerror}); name a file with POLYEXEC_CONFIG") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(str(path), f"is not valid TOML: {error}") from None
-    known = {f"POLYEXEC_{name.upper()}" for name in Settings.model_fields}
-    for name in os.environ:
-        if name.startswith("POLYEXEC_") and name not in _NOT_SETTINGS and name.split("__")[0] not in known:
-            raise ConfigError(name, "no such setting; POLYEXEC_<SECTION>__<KEY> overrides a key of the settings file")
+    _check_variables(os.environ)
     try:
         return Settings(**values)
+    except SettingsError as error:
+        section = str(error).partition('"')[2].partition('"')[0]
+        raise ConfigError(f"POLYEXEC_{section.upper()}", "a whole section must be JSON; name one key with __") from None
     except ValidationError as error:
         first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
         key = ".".join(str(part) for part in first["loc"])
@@ -237,6 +253,18 @@ def load_settings(file: Path | None = None) -> Settings:
         if first["type"] == "extra_forbidden":
             message = f"no such setting (in {path.name} or the environment)"
         raise ConfigError(key, message) from None
+
+
+def _check_variables(environ: Iterable[str]) -> None:
+    """A variable that looks like ours and is not would be a setting somebody believes in."""
+    known = {f"POLYEXEC_{name.upper()}" for name in Settings.model_fields}
+    for name in environ:
+        if not name.upper().startswith("POLYEXEC_") or name in _NOT_SETTINGS:
+            continue
+        if name != name.upper():
+            raise ConfigError(name, f"write it in capitals: {name.upper()}")
+        if name.split("__")[0] not in known:
+            raise ConfigError(name, "no such setting; POLYEXEC_<SECTION>__<KEY> overrides a key of the settings file")
 
 
 def is_loopback(host: str) -> bool:
@@ -249,9 +277,16 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def _port_is_valid(parts: SplitResult) -> bool:
+    try:
+        return parts.port != 0
+    except ValueError:
+        return False
+
+
 def _checked_url(value: str) -> str:
     parts = urlsplit(value)
-    if parts.scheme not in ("http", "https", "ws", "wss") or not parts.hostname:
+    if parts.scheme not in ("http", "https", "ws", "wss") or not parts.hostname or not _port_is_valid(parts):
         raise ValueError(f"{value!r} is not an http(s) or ws(s) URL")
     if parts.scheme in ("http", "ws") and not is_loopback(parts.hostname):
         raise ValueError(f"{value!r} is off loopback without TLS: use {parts.scheme}s://")
