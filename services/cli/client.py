@@ -211,9 +211,10 @@ class Client:
         )
         try:
             order = self._place_when_caught_up(command)
-        except Unavailable as error:
+        except (Unavailable, KeyboardInterrupt) as error:
             hint = f"scripts/polyexec order show {command.client_order_id}"
-            raise Unavailable(f"{error}; whether the order was taken is not known: {hint} tells") from None
+            why = str(error) or "interrupted"
+            raise Unavailable(f"{why}; whether the order was taken is not known: {hint} tells") from None
         return self.follow(order, is_placed, STORY_S)
 
     def _place_when_caught_up(self, command: PlaceOrder) -> OrderView:
@@ -259,12 +260,12 @@ class Client:
     def follow(self, order: OrderView, told: Callable[[OrderView], bool], within_s: float) -> Story:
         """Look at an order until `told` says yes or the time has passed; what is known of it is never lost."""
         deadline = self._clock() + within_s
-        while not told(order) and self._clock() < deadline:
-            self._pause(POLL_S)
-            try:
+        try:
+            while not told(order) and self._clock() < deadline:
+                self._pause(POLL_S)
                 order = self.order(order.account, order.order_id)
-            except Unavailable:
-                break
+        except (Unavailable, KeyboardInterrupt):
+            pass
         return Story(order, told(order))
 
     def _follow_all(self, account: str, order_ids: Sequence[str]) -> list[Story]:

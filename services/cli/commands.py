@@ -17,7 +17,7 @@ from typing import Annotated, NamedTuple, TypeVar
 
 import typer
 
-from common.errors import ConfigError, ExitCode, Refusal
+from common.errors import ConfigError, ExitCode, PolyexecError, Refusal
 from common.fixed import parse_micros
 from common.reasons import Reason
 from common.settings import Settings, load_settings
@@ -29,6 +29,10 @@ from services.cli.client import Bus, Client, PlaceArguments, Story, Unavailable,
 HEARTBEATS_S = 1.5
 """Three beats: a process that is silent for longer is shown as such."""
 LIMIT_MAX = 1000
+EXPIRES_MAX_S = 315_360_000
+"""Ten years: what the executor takes, and far below what a message can carry."""
+FIELD_WORDS = {"expire_ns": "expires"}
+"""Fields of messages that have another name on the command line."""
 HELP = "Trade on prediction markets from the terminal. Every command takes --json and exits non-zero on error."
 
 
@@ -179,7 +183,7 @@ def order_place(
     tif: Annotated[str, typer.Option("--tif", help="GTC, GTD, FOK or FAK (IOC is FAK).")] = "GTC",
     order_type: Annotated[str, typer.Option("--type", help="limit or market.")] = "limit",
     post_only: Annotated[bool, typer.Option("--post-only", help="Refuse rather than match at once.")] = False,
-    expires: Annotated[int, typer.Option("--expires", min=0, help="GTD: seconds from now.")] = 0,
+    expires: Annotated[int, typer.Option("--expires", min=0, max=EXPIRES_MAX_S, help="GTD: seconds from now.")] = 0,
     client_order_id: Annotated[
         str, typer.Option("--client-order-id", help="Your id; the same id never trades twice.")
     ] = "",
@@ -263,16 +267,33 @@ def check_text(argv: Sequence[str]) -> None:
 # --- ends ---
 
 
+class OutputLost(PolyexecError):
+    """Standard output cannot be written; "" when its reader left (`| head`), which is no error."""
+
+
 def main(argv: Sequence[str], connection: Connect = connect) -> int:
     """Run one command line; returns the exit code."""
+    try:
+        return _run(argv, connection)
+    except OutputLost as error:
+        # Nothing more can be said there, and Python must not try at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not str(error):
+            return ExitCode.OK
+        text = f"standard output cannot be written ({error})"
+        return _fail(False, ExitCode.UNAVAILABLE, "OUTPUT_LOST", text)
+
+
+def _run(argv: Sequence[str], connection: Connect) -> int:
     as_json = "--json" in argv
     try:
         check_text(argv)
         code = app(args=list(argv), prog_name="polyexec", standalone_mode=False, obj=connection)
-        sys.stdout.flush()
+        _write("")
         return int(code or 0)
     except Refusal as error:
-        return _fail(as_json, ExitCode.REFUSED, error.code, error.message, error.field)
+        field = FIELD_WORDS.get(error.field, error.field)
+        return _fail(as_json, ExitCode.REFUSED, error.code, error.message, field)
     except Unavailable as error:
         return _fail(as_json, ExitCode.UNAVAILABLE, "UNAVAILABLE", str(error))
     except ConfigError as error:
@@ -282,10 +303,6 @@ def main(argv: Sequence[str], connection: Connect = connect) -> int:
             return ExitCode.USAGE
         field = getattr(getattr(error, "param", None), "name", None) or ""
         return _fail(as_json, ExitCode.USAGE, Reason.BAD_REQUEST, error.format_message(), field)
-    except BrokenPipeError:
-        # The reader of our output left (`| head`): nothing more can be said, and Python must not try at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return ExitCode.OK
 
 
 def _session(ctx: typer.Context, owner: str) -> AbstractContextManager[Session]:
@@ -313,7 +330,16 @@ def _tell(story: Story, as_json: bool) -> int:
 
 
 def _print(shown: object, text: str, as_json: bool) -> None:
-    print(json.dumps(shown, ensure_ascii=False) if as_json else text)
+    _write((json.dumps(shown) if as_json else text) + "\n")
+
+
+def _write(text: str) -> None:
+    try:
+        print(text, end="", flush=True)
+    except BrokenPipeError:
+        raise OutputLost from None
+    except OSError as error:
+        raise OutputLost(error.strerror) from None
 
 
 def _fail(as_json: bool, exit_code: ExitCode, code: str, message: str, field: str = "") -> int:

@@ -20,6 +20,7 @@ US_PER_S = 1_000_000
 READY = "READY"
 SILENT = "SILENT"
 """The state shown for a process whose heartbeat was not heard."""
+SILENT_DETAIL = "no heartbeat heard: see logs/{0}.log; scripts/restart.sh {0} starts it anew"
 
 
 class DoubtfulOrder(NamedTuple):
@@ -46,7 +47,8 @@ def iso_time(ns: int) -> str | None:
     if not ns:
         return None
     seconds, micros = divmod(ns // NS_PER_US, US_PER_S)
-    return datetime.fromtimestamp(seconds, UTC).replace(microsecond=micros).isoformat().replace("+00:00", "Z")
+    moment = datetime.fromtimestamp(seconds, UTC).replace(microsecond=micros)
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def error_json(code: str, message: str, field: str = "") -> Json:
@@ -180,7 +182,7 @@ def status_json(processes: Iterable[str], heard: Mapping[str, Heartbeat], now_ns
 def _process_json(process: str, beat: Heartbeat | None, now_ns: int) -> Json:
     if beat is None:
         silent = {"process": process, "state": SILENT, "ready": False, "pid": None, "uptime_s": None}
-        return silent | {"started_at": None, "detail": "no heartbeat heard", "counters": {}}
+        return silent | {"started_at": None, "detail": SILENT_DETAIL.format(process), "counters": {}}
     return {
         "process": process,
         "state": beat.state,

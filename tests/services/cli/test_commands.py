@@ -216,6 +216,7 @@ def test_a_bad_argument_is_refused_before_anything_is_asked(
         ["orders", "--limit", "many", "--json"],
         ["order", "show", "--json"],
         ["markets", "a", "b", "--json"],
+        [*PLACE, "--tif", "GTD", "--expires", "99999999999999", "--json"],
     ],
 )
 def test_a_command_line_that_cannot_be_understood_is_a_usage_error(typed: Typed, argv: list[str]) -> None:
@@ -234,6 +235,27 @@ def test_a_refusal_of_the_executor_is_one_line_or_one_object(typed: Typed) -> No
 
     assert (code, out, err) == (3, "", "error: price: 0.523 is not a multiple of 0.01 [BAD_TICK]\n")
     assert shown == {"error": {"code": "BAD_TICK", "message": "0.523 is not a multiple of 0.01", "field": "price"}}
+
+
+def test_a_refused_field_is_named_as_it_was_typed(typed: Typed) -> None:
+    typed.bus = FakeBus(lambda _body: Refused("c", Reason.BAD_EXPIRY, "too soon", "expire_ns"))
+
+    _code, shown = typed.json(*PLACE, "--tif", "GTD", "--expires", "1")
+
+    assert shown["error"]["field"] == "expires"
+
+
+def test_an_interrupted_place_says_how_to_learn_what_became_of_it(typed: Typed) -> None:
+    def interrupted(_body: Message) -> Answer:
+        raise KeyboardInterrupt
+
+    typed.bus = FakeBus(interrupted)
+
+    code, _out, err = typed(*PLACE, "--client-order-id", "mine-9")
+
+    assert code == ExitCode.UNAVAILABLE
+    assert err.startswith("error: interrupted; whether the order was taken is not known:")
+    assert "order show mine-9" in err
 
 
 def test_an_order_that_ends_rejected_is_shown_and_exits_refused(typed: Typed) -> None:
@@ -345,6 +367,26 @@ def test_unreadable_settings_are_one_line(tmp_path: Path) -> None:
     assert done.returncode == ExitCode.CONFIG
     assert done.stderr.count("\n") == 1
     assert "absent.toml" in done.stderr
+
+
+def test_json_is_readable_where_the_terminal_knows_only_ascii() -> None:
+    done = run_cli("börse", "--json", PYTHONIOENCODING="ascii", PYTHONUTF8="1")
+
+    assert (done.returncode, done.stderr) == (ExitCode.USAGE, "")
+    assert "börse" in json.loads(done.stdout)["error"]["message"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_output_that_cannot_be_written_is_one_line() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "services.cli", "nonsense", "--json"],
+            cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, timeout=30, check=False,
+        )  # fmt: skip
+
+    assert done.returncode == ExitCode.UNAVAILABLE
+    assert done.stderr.count("\n") == 1
+    assert "cannot be written (No space left on device)" in done.stderr
 
 
 def test_starting_the_command_loads_no_slow_library() -> None:

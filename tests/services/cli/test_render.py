@@ -65,6 +65,12 @@ MARKET_KEYS = [
 ]
 
 
+def test_every_time_has_the_same_shape() -> None:
+    """A reader with one format for all times must not fail at a whole second."""
+    assert render.iso_time(T0_NS) == T0_TEXT
+    assert render.iso_time(T0_NS // 10**9 * 10**9) == "2026-09-21T14:13:20.000000Z"
+
+
 def test_an_order_has_every_member_of_the_contract() -> None:
     assert set(ORDER_KEYS) <= set(render.order_json(order()))
 
