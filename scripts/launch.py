@@ -7,6 +7,7 @@ every process is ready, or nothing running and a line that says why. It never tr
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import shlex
 import signal
@@ -16,6 +17,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from common.errors import ConfigError, ExitCode, PolyexecError
 from common.fixed import format_micros
@@ -35,7 +37,7 @@ from scripts.preflight import (
     make_folders,
 )
 from scripts.provision import GivenSecrets, provision, take_secrets
-from scripts.readiness import LOG_LINES, NotReady, Ready, readable, tail, wait_ready
+from scripts.readiness import LOG_LINES, NotReady, Ready, readable, recent, tail, wait_ready
 from services.cli.client import Client, Unavailable
 from services.cli.render import table
 
@@ -46,6 +48,8 @@ GONE_S = 20.0
 START_LOCK_S = 90.0
 QUOTE_S = 3.0
 POLL_S = 0.02
+STARTED_FILE = "settings.json"
+"""In the run folder: what the running group was started with."""
 EXAMPLE_SIZE = 10_000_000
 KEPT = (
     "PATH",
@@ -88,9 +92,13 @@ def start(mode: str, given: GivenSecrets) -> int:
 
 def find_running(settings: Settings, group: Group, bus: Requester, mode: str) -> list[Ready]:
     """A second start: what was stopped or given up is started again, nothing else is touched."""
-    running = read_mode(settings)
-    if running not in ("", mode):
+    started = read_started(settings)
+    running = started.get("mode", mode)
+    if running != mode:
         raise ConfigError("mode", f"{running} is running: end it with scripts/stop_all.sh before starting {mode}")
+    changed = changed_keys(started, settings.model_dump(mode="json")) if started else []
+    if changed:
+        say(f"warning: {', '.join(changed)} changed since the start: stop_all.sh and start_all.sh apply it")
     began = time.time_ns()
     for program in group.programs().values():
         if program.state in DOWN_STATES:
@@ -105,14 +113,14 @@ def start_group(settings: Settings, group: Group, bus: Requester, given: GivenSe
     for line in provision(settings, given):
         say(line)
     check_secrets(settings)
-    (settings.paths.run_dir / "mode").write_text(settings.mode.value)
+    (settings.paths.run_dir / STARTED_FILE).write_text(settings.model_dump_json())
     began = time.time_ns()
     try:
         spawn_supervisor(settings)
         return wait_ready(group, bus, PROCESSES, READY_S, log_dir=settings.paths.log_dir, since_ns=began)
     except (PolyexecError, KeyboardInterrupt) as error:
         if isinstance(error, NotReady):
-            print_logs(settings.paths.log_dir, error.reasons)
+            print_logs(settings.paths.log_dir, error.unexplained, began)
         say("stopping everything that was started")
         end_group(group, quiet=True)
         raise
@@ -231,7 +239,7 @@ def restart(service: str) -> int:
                 not_pids={service: before},
             )
         except NotReady as error:
-            print_logs(settings.paths.log_dir, error.reasons)
+            print_logs(settings.paths.log_dir, error.unexplained, began)
             raise
     print(f"{service} restarted: pid {before or '-'} -> {row.pid}, ready after {after_text(row)}")
     return ExitCode.OK
@@ -260,12 +268,26 @@ def start_lock(run_dir: Path) -> Iterator[None]:
         os.close(fd)
 
 
-def read_mode(settings: Settings) -> str:
-    """The mode the running group was started in; "" when it does not say."""
+def read_started(settings: Settings) -> dict[str, Any]:
+    """The settings the running group was started with; empty when it does not say."""
     try:
-        return (settings.paths.run_dir / "mode").read_text().strip()
-    except OSError:
-        return ""
+        started = json.loads((settings.paths.run_dir / STARTED_FILE).read_text())
+    except (OSError, ValueError):
+        return {}
+    return started if isinstance(started, dict) else {}
+
+
+def changed_keys(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Which settings differ, as section.key."""
+    old, new = _by_key(before), _by_key(now)
+    return sorted(key for key in old.keys() | new.keys() if old.get(key) != new.get(key))
+
+
+def _by_key(settings: Mapping[str, Any]) -> dict[str, Any]:
+    rows: dict[str, Any] = {}
+    for section, value in settings.items():
+        rows |= {f"{section}.{key}": one for key, one in value.items()} if isinstance(value, dict) else {section: value}
+    return rows
 
 
 # --- what a person reads ---
@@ -318,10 +340,10 @@ def next_commands(view: MarketView | None) -> list[str]:
     ]
 
 
-def print_logs(log_dir: Path, reasons: Mapping[str, str]) -> None:
-    for name in reasons:
+def print_logs(log_dir: Path, names: Sequence[str], since_ns: int) -> None:
+    for name in names:
         say(f"last lines of {log_dir / name}.log:")
-        for line in tail(log_dir / f"{name}.log", LOG_LINES):
+        for line in recent(tail(log_dir / f"{name}.log", LOG_LINES), since_ns):
             say(f"  {readable(line)}")
 
 

@@ -44,13 +44,17 @@ def check_same_mode(settings: Settings, mode: str) -> None:
 
 
 def check_venue_urls(settings: Settings) -> None:
-    """Against the local venue every URL must name the port it serves on."""
-    port = settings.polymarket_sim.port
+    """Against the local venue every URL must name the address and port it serves on."""
+    sim = settings.polymarket_sim
     if settings.mode is Mode.LIVE:
         return
     for key, url in settings.polymarket.model_dump().items():
-        if key.endswith("_url") and urlsplit(url).port != port:
-            raise ConfigError(f"polymarket.{key}", f"{url} does not name port {port} of polymarket_sim.port")
+        if not key.endswith("_url"):
+            continue
+        if urlsplit(url).port != sim.port:
+            raise ConfigError(f"polymarket.{key}", f"{url} does not name port {sim.port} of polymarket_sim.port")
+        if urlsplit(url).hostname not in (sim.host, "localhost"):
+            raise ConfigError(f"polymarket.{key}", f"{url} does not name {sim.host} of polymarket_sim.host")
 
 
 def check_run_dir(settings: Settings) -> None:

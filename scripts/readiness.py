@@ -44,11 +44,15 @@ class SelfRefusal(NamedTuple):
 
 
 class NotReady(PolyexecError):
-    """Some processes were not ready in time. `reasons` says for each what is known."""
+    """Some processes were not ready in time: what is known of each, and what ready ones remark, as one may wait for
+    the other. `unexplained` are those that did not say themselves why they end: their logs may."""
 
-    def __init__(self, reasons: dict[str, str]) -> None:
-        super().__init__("; ".join(f"{name} is not ready: {reason}" for name, reason in reasons.items()))
+    def __init__(self, reasons: dict[str, str], remarks: Mapping[str, str], unexplained: Sequence[str]) -> None:
+        texts = [f"{name} is not ready: {reason}" for name, reason in reasons.items()]
+        texts += [f"{name} says: {remark}" for name, remark in remarks.items()]
+        super().__init__("; ".join(texts))
         self.reasons = reasons
+        self.unexplained = unexplained
 
 
 class Programs(Protocol):
@@ -97,7 +101,12 @@ def wait_ready(
         hopeless = [name for name in missing if is_hopeless(programs[name], log_dir / f"{name}.log", since_ns)]
         if hopeless or time.monotonic() >= end:
             said = {name: last_refusal(tail(log_dir / f"{name}.log", LOG_LINES), since_ns) for name in missing}
-            raise NotReady({name: why_not(programs[name], beats.get(name), said[name]) for name in hopeless or missing})
+            guilty = hopeless or missing
+            raise NotReady(
+                {name: why_not(programs[name], beats.get(name), said[name]) for name in guilty},
+                {name: beats[name].detail for name in ready if beats[name].detail},
+                [name for name in guilty if said[name] is None],
+            )
 
 
 def is_ready(beat: Heartbeat | None, program: Program, old_pid: int) -> bool:
@@ -117,13 +126,18 @@ def is_hopeless(program: Program, log: Path, since_ns: int) -> bool:
 
 def last_refusal(lines: Sequence[str], since_ns: int) -> SelfRefusal | None:
     """The newest "refused_to_run" log line that is not older than `since_ns`."""
-    since = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(since_ns // 1_000_000_000))
-    for line in reversed(lines):
+    for line in reversed(recent(lines, since_ns)):
         row = _json_row(line)
-        if row.get("event") == "refused_to_run" and str(row.get("at", "")) >= since:
+        if row.get("event") == "refused_to_run":
             code = row.get("exit_code")
             return SelfRefusal(code if isinstance(code, int) else 0, str(row.get("error", "")))
     return None
+
+
+def recent(lines: Sequence[str], since_ns: int) -> list[str]:
+    """The lines that do not say they are older than `since_ns`."""
+    since = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(since_ns // 1_000_000_000))
+    return [line for line in lines if str(_json_row(line).get("at", since)) >= since]
 
 
 def why_not(program: Program, beat: Heartbeat | None, refusal: SelfRefusal | None = None) -> str:

@@ -19,6 +19,7 @@ from common.settings import ROOT
 from common.topology import PROCESSES
 from scripts import launch
 from scripts.group import Group, lock_holder
+from scripts.preflight import make_folders
 from scripts.provision import GivenSecrets
 from tests.scripts.conftest import MakeSettings
 from tests.services.cli.samples import market_view
@@ -90,6 +91,27 @@ def test_stopping_nothing_is_fine(make_settings: MakeSettings, capsys: pytest.Ca
     launch.end_group(Group(settings.paths.run_dir), quiet=False)
 
     assert capsys.readouterr().out == "nothing is running\n"
+
+
+def test_settings_that_changed_since_the_start_are_named(make_settings: MakeSettings) -> None:
+    settings = make_settings()
+    make_folders(settings)
+    (settings.paths.run_dir / launch.STARTED_FILE).write_text(settings.model_dump_json())
+    faster = settings.model_copy(update={"mirror": settings.mirror.model_copy(update={"speed": 5.0})})
+
+    started = launch.read_started(settings)
+
+    assert launch.changed_keys(started, settings.model_dump(mode="json")) == []
+    assert launch.changed_keys(started, faster.model_dump(mode="json")) == ["mirror.speed"]
+
+
+def test_a_group_that_does_not_say_how_it_was_started_is_no_trouble(make_settings: MakeSettings) -> None:
+    settings = make_settings()
+    make_folders(settings)
+
+    assert launch.read_started(settings) == {}
+    (settings.paths.run_dir / launch.STARTED_FILE).write_text("cut of")
+    assert launch.read_started(settings) == {}
 
 
 def test_a_lock_names_its_holder_only_while_it_is_held(tmp_path: Path) -> None:

@@ -116,3 +116,10 @@ def test_a_venue_url_that_names_another_port_is_refused(make_settings: MakeSetti
         preflight.check_venue_urls(settings)
     preflight.check_venue_urls(make_settings())
     preflight.check_venue_urls(settings.model_copy(update={"mode": Mode.LIVE}))
+
+
+def test_a_venue_url_that_names_another_address_is_refused(make_settings: MakeSettings) -> None:
+    settings = make_settings(polymarket_sim=PolymarketSim(host="::1"))
+
+    with pytest.raises(ConfigError, match=r"polymarket\.clob_url: .* does not name ::1"):
+        preflight.check_venue_urls(settings)

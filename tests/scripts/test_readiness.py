@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from common.messages import Heartbeat
@@ -15,6 +16,7 @@ from scripts.readiness import (
     is_ready,
     last_refusal,
     readable,
+    recent,
     tail,
     wait_ready,
     why_not,
@@ -140,8 +142,10 @@ def test_a_refusal_is_told_in_the_words_of_the_process(tmp_path: Path) -> None:
     (tmp_path / "exchange.log").write_text(refusal(78))
     group = FakeGroup(({}, {"exchange": program(state="BACKOFF")}))
 
-    with pytest.raises(NotReady, match=r"exchange is not ready: mirror\.speed: too fast"):
+    with pytest.raises(NotReady, match=r"exchange is not ready: mirror\.speed: too fast") as caught:
         wait_ready(group, group, ("exchange",), 1e9, log_dir=tmp_path, since_ns=SINCE_NS)
+
+    assert caught.value.unexplained == []
 
 
 @pytest.mark.parametrize(
@@ -155,6 +159,24 @@ def test_a_refusal_is_told_in_the_words_of_the_process(tmp_path: Path) -> None:
 )
 def test_why_a_process_is_not_ready_is_said_in_words(heard: Heartbeat | None, runs: Program, text: str) -> None:
     assert why_not(runs, heard) == text
+
+
+def test_what_a_ready_process_remarks_is_told_with_who_is_not_ready(tmp_path: Path) -> None:
+    """The one that is not ready may wait for something only another one can name."""
+    told = msgspec.structs.replace(beat("gateway"), detail="executor speaks from another journal: remove gateway.peers")
+    beats = {"gateway": told, "executor": beat("executor", "STARTING")}
+    group = FakeGroup((beats, {name: program(name) for name in beats}))
+
+    with pytest.raises(
+        NotReady, match=r"executor is not ready: STARTING; gateway says: .* remove gateway\.peers"
+    ) as caught:
+        wait_ready(group, group, ("gateway", "executor"), 0.0, log_dir=tmp_path, since_ns=SINCE_NS)
+
+    assert caught.value.unexplained == ["executor"]
+
+
+def test_lines_of_an_earlier_run_are_not_recent() -> None:
+    assert recent([refusal(78, BEFORE), refusal(75), "a traceback"], SINCE_NS) == [refusal(75), "a traceback"]
 
 
 def test_a_json_log_line_is_read_as_words() -> None:
