@@ -205,7 +205,7 @@ def test_a_new_order_trades_after_kill_9_of_any_one_process(demo: Demo, victim: 
     demo.processes.wait_ready(*PROCESSES)
     after = {row["process"]: row["pid"] for row in demo.cli("status")}
     assert {name for name in before if before[name] != after[name]} == {victim}
-    placed = demo.buy(demo.two_sided(), "5")
+    placed = demo.buy(demo.two_sided())
     demo.until_lifecycle(placed["order_id"], "CONFIRMED")
 
 
