@@ -20,11 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import ConfigError, ExitCode, PolyexecError
-from common.fixed import format_micros
+from common.fixed import ceil_to, div_ceil, format_micros
 from common.messages import MarketView
 from common.requester import Requester
 from common.settings import ROOT, Settings, load_settings
 from common.topology import PROCESSES
+from common.types import ONE
 from scripts.group import DOWN_STATES, STOPPED_STATES, Group, GroupError
 from scripts.preflight import (
     check_mode,
@@ -50,7 +51,9 @@ QUOTE_S = 3.0
 POLL_S = 0.02
 STARTED_FILE = "settings.json"
 """In the run folder: what the running group was started with."""
-EXAMPLE_SIZE = 10_000_000
+EXAMPLE_SIZE = 10 * ONE
+EXAMPLE_CASH = ONE
+"""A marketable order for less than a dollar is refused by the venue."""
 KEPT = (
     "PATH",
     "HOME",
@@ -332,7 +335,8 @@ def next_commands(view: MarketView | None) -> list[str]:
         return ["scripts/polyexec status", "scripts/polyexec markets", "scripts/polyexec order place --help"]
     slug, outcome = shlex.quote(view.market.slug), shlex.quote(view.market.outcomes[0])
     price = format_micros(view.best_asks[0])
-    size = format_micros(max(EXAMPLE_SIZE, view.market.min_size))
+    worth = ceil_to(div_ceil(EXAMPLE_CASH * ONE, view.best_asks[0]), ONE)
+    size = format_micros(max(EXAMPLE_SIZE, view.market.min_size, worth))
     return [
         "scripts/polyexec markets",
         f"scripts/polyexec book {slug} {outcome}",

@@ -70,11 +70,18 @@ def test_the_commands_to_try_name_a_real_market_and_its_price() -> None:
     assert lines[2].endswith("--market btc-15m-1 --outcome Up --side BUY --price 0.52 --size 10")
 
 
+def test_the_order_to_try_is_worth_what_the_venue_takes() -> None:
+    view = market_view()
+    cheap = MarketView(view.market, (20_000, 0), (30_000, 0), view.state)
+
+    assert launch.next_commands(cheap)[2].endswith("--price 0.03 --size 34")
+
+
 def test_words_with_blanks_are_quoted_for_the_shell() -> None:
     view = market_view()
     market = msgspec.structs.replace(view.market, outcomes=("It's up", "Down"), min_size=25_000_000)
 
-    line = launch.next_commands(MarketView(market, (1, 1), (2, 2), view.state))[2]
+    line = launch.next_commands(MarketView(market, (480_000, 480_000), (520_000, 520_000), view.state))[2]
 
     assert "--outcome 'It'\"'\"'s up'" in line
     assert line.endswith("--size 25")
