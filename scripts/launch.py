@@ -335,7 +335,7 @@ def next_commands(view: MarketView | None) -> list[str]:
         return ["scripts/polyexec status", "scripts/polyexec markets", "scripts/polyexec order place --help"]
     slug, outcome = shlex.quote(view.market.slug), shlex.quote(view.market.outcomes[0])
     price = format_micros(view.best_asks[0])
-    worth = ceil_to(div_ceil(EXAMPLE_CASH * ONE, view.best_asks[0]), ONE)
+    worth = ceil_to(div_ceil(EXAMPLE_CASH, view.best_asks[0]), ONE)
     size = format_micros(max(EXAMPLE_SIZE, view.market.min_size, worth))
     return [
         "scripts/polyexec markets",
