@@ -114,9 +114,10 @@ class ExecutorCore:
 
     def missing(self) -> str:
         desk = self.desk
-        if not desk.wallets:
+        if not desk.config.wallets:
             return "settings"
-        for wallet in desk.wallets.values():
+        # A wallet that left the settings is kept with its state, but nobody holds its key any more.
+        for wallet in (desk.wallets[row.venue, row.name] for row in desk.config.wallets):
             if wallet.ready is None:
                 return f"the gateway to say that it holds the key of wallet {wallet.name}"
             if wallet.feed is not FeedState.LIVE:

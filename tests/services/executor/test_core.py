@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from common.effects import Origin, Publish, Reply, Send, Settle
@@ -9,6 +11,7 @@ from common.messages import (
     Cancel,
     CancelAccepted,
     CancelResult,
+    Configured,
     OrderUpdated,
     Place,
     PlaceAnswer,
@@ -25,7 +28,18 @@ from common.venues.polymarket.pinned import decode_pinned
 from services.executor.actions import ACTIONS, CANCELS, OUTSTANDING_MAX
 from services.executor.catchup import OVERLAP_NS
 from services.executor.positions import unexplained
-from tests.services.executor.driver import DOWN, MARKET, RESULTS, START, UP, Driver, S, order_event, venue_fill
+from tests.services.executor.driver import (
+    DOWN,
+    MARKET,
+    RESULTS,
+    START,
+    UP,
+    Driver,
+    S,
+    order_event,
+    settings,
+    venue_fill,
+)
 
 TEN = 10_000_000
 FAK = TimeInForce.FAK
@@ -977,6 +991,18 @@ def test_ready_says_what_is_missing() -> None:
     driver.feed(FeedState.LIVE)
     assert "gap" in driver.core.missing()
     driver.catch_up()
+    assert driver.core.missing() == ""
+
+
+def test_a_wallet_that_left_the_settings_is_not_waited_for() -> None:
+    driver = Driver()
+    other = json.loads(settings())
+    other["wallets"].append({"name": "second", "venue": "polymarket"})
+    driver.do(Configured(json.dumps(other)), Origin("executor"))
+    assert "second" in driver.core.missing()
+
+    driver.do(Configured(settings()), Origin("executor"))
+
     assert driver.core.missing() == ""
 
 
