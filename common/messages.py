@@ -384,6 +384,44 @@ class StepCompleted(Message, frozen=True):
     at_ns: int
 
 
+# --- mirror: playback of the recorded books ---
+
+
+class HoldPlayback(Message, frozen=True):
+    """Stop following the wall clock (`stepped`), or follow it again from where playback stands."""
+
+    command_id: str
+    stepped: bool
+
+
+class StepPlayback(Message, frozen=True):
+    """Play on by one step: to the furthest moment up to which no market changes twice.
+
+    Only while playback is held.
+    """
+
+    command_id: str
+
+
+class ShownBook(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One market's place in its recording, acknowledged by the exchange."""
+
+    condition_id: str
+    slug: str
+    loop: int
+    at: int
+    recorded_ms: int
+
+
+class PlaybackStepped(Message, frozen=True):
+    """What one step showed: the markets whose snapshot changed, in the recording's order of markets."""
+
+    command_id: str
+    playback_ns: int
+    shown: list[ShownBook]
+    skipped: int
+
+
 # --- market data ---
 
 
@@ -394,7 +432,12 @@ class MarketListed(Message, frozen=True):
 
 
 class BookSnapshot(Message, frozen=True):
-    """A whole book of one token, best first on both sides."""
+    """A whole book of one token, best first on both sides, and how far it can be trusted.
+
+    `epoch` grows whenever continuity was lost, also over restarts of market_data; `seq` counts the changes within an
+    epoch, so (epoch, seq) says which version of the book this is. `confirmed_ns` is when the venue last showed a
+    whole book that was this one.
+    """
 
     token_id: str
     bids: list[Level]
@@ -403,14 +446,55 @@ class BookSnapshot(Message, frozen=True):
     state: FeedState
     venue_ns: int
     received_ns: int
+    epoch: int = 0
+    seq: int = 0
+    reason: str = ""
+    confirmed_ns: int = 0
 
 
 class BookDelta(Message, frozen=True):
-    """New totals of changed levels of one token; size 0 removes the level."""
+    """New totals of changed levels of one token; size 0 removes the level. Follows `seq` - 1 of the same epoch."""
 
     token_id: str
     bids: list[Level]
     asks: list[Level]
+    venue_ns: int
+    received_ns: int
+    epoch: int = 0
+    seq: int = 0
+
+
+class BookTop(Message, frozen=True):
+    """The best level of each side of a LIVE book, sent when it changed; price and size 0 for an empty side."""
+
+    token_id: str
+    bid: int
+    bid_size: int
+    ask: int
+    ask_size: int
+    epoch: int
+    seq: int
+    venue_ns: int
+    received_ns: int
+
+
+class BookDepth(Message, frozen=True):
+    """The best levels of a book, conflated: the newest state, at most so many times a second, only when changed.
+
+    `whole_bids` and `whole_asks` say that the list is the whole side, so that a reader who walks past its end knows
+    whether the book or the frame ended.
+    """
+
+    token_id: str
+    bids: list[Level]
+    asks: list[Level]
+    whole_bids: bool
+    whole_asks: bool
+    tick: int
+    state: FeedState
+    reason: str
+    epoch: int
+    seq: int
     venue_ns: int
     received_ns: int
 
@@ -427,12 +511,75 @@ class TradePrint(Message, frozen=True):
 
 
 class FeedStatus(Message, frozen=True):
-    """How far the feed of one token ("" is all of them) can be trusted, and why."""
+    """How far the feed of one token ("" is all of them) can be trusted, and why.
+
+    `received_ns` and `venue_ns` are the times of the last event of this token (0: none yet).
+    """
 
     token_id: str
     state: FeedState
     reason: str
     at_ns: int
+    epoch: int = 0
+    seq: int = 0
+    venue_ns: int = 0
+    received_ns: int = 0
+
+
+class FeedFrame(Message, frozen=True):
+    """One raw frame of a market-channel connection as it was received, for the recorder."""
+
+    connection: int
+    received_ns: int
+    raw: bytes
+
+
+class FeedMark(Message, frozen=True):
+    """What happened to a market-channel connection between its frames, for the recorder.
+
+    `kind`: OPENED (a new connection, carrying `token_ids`), ADDED or REMOVED (tokens on an open connection), LOST.
+    """
+
+    connection: int
+    at_ns: int
+    kind: str
+    token_ids: list[str]
+    text: str = ""
+
+
+class WatchMarkets(Message, frozen=True):
+    """Follow more markets; each entry is a slug, condition id, token id, `query:WORDS` or `*` (the busiest)."""
+
+    command_id: str
+    entries: list[str]
+
+
+class UnwatchMarkets(Message, frozen=True):
+    """Stop following what these entries named."""
+
+    command_id: str
+    entries: list[str]
+
+
+class GetWatchList(Message, frozen=True):
+    request_id: str
+
+
+class WatchedEntry(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One line of the watch list: whose it is, what it came to, and what to do when it came to nothing."""
+
+    entry: str
+    from_settings: bool
+    slugs: list[str]
+    problem: str
+
+
+class WatchReport(Message, frozen=True):
+    """The watch list after a command, or as asked for."""
+
+    request_id: str
+    entries: list[WatchedEntry]
+    duplicate: bool = False
 
 
 class GetMarkets(Message, frozen=True):

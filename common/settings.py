@@ -129,10 +129,39 @@ class Mirror(Section):
 
 
 class MarketData(Section):
+    """Connections, how long silence is trusted, what is published, and what is followed.
+
+    `watch` entries are slugs, condition ids, token ids, `query:WORDS`, or `*`: the busiest up to `markets_max`.
+    """
+
     ping_interval_s: int = Field(default=10, ge=1, le=60)
     dead_after_s: int = Field(default=30, ge=2, le=300)
+    tokens_per_connection: int = Field(default=200, ge=2, le=500)
+    rotate_after_s: int = Field(default=21_600, ge=5, le=86_400)
+    custom_features: bool = False
+    first_book_ms: int = Field(default=5_000, ge=100, le=60_000)
+    quiet_ms: int = Field(default=5_000, ge=100, le=600_000)
+    audit_ms: int = Field(default=30_000, ge=100, le=3_600_000)
+    witness_grace_ms: int = Field(default=1_000, ge=50, le=30_000)
+    witness_requests_per_s: int = Field(default=5, ge=1, le=50)
+    witness_batch: int = Field(default=100, ge=1, le=500)
+    late_after_ms: int = Field(default=10_000, ge=100, le=600_000)
+    depth_levels: int = Field(default=20, ge=1, le=500)
+    depth_updates_per_s: int = Field(default=20, ge=1, le=1_000)
     refresh_s: int = Field(default=60, ge=1, le=3600)
     markets_max: int = Field(default=200, ge=1, le=10_000)
+    watch: tuple[str, ...] = ("*",)
+
+
+class Recorder(Section):
+    """Raw market-channel frames on disk: rotated by size and age, the oldest file removed above `total_mb`."""
+
+    enabled: bool = True
+    file_mb: int = Field(default=64, ge=1, le=4096)
+    rotate_after_s: int = Field(default=3600, ge=1, le=86_400)
+    total_mb: int = Field(default=1024, ge=2, le=1_000_000)
+    queue_max: int = Field(default=50_000, ge=100, le=1_000_000)
+    flush_s: int = Field(default=5, ge=1, le=300)
 
 
 class UserData(Section):
@@ -176,6 +205,7 @@ class Settings(BaseSettings):
     polymarket_sim: PolymarketSim = PolymarketSim()
     mirror: Mirror = Mirror()
     market_data: MarketData = MarketData()
+    recorder: Recorder = Recorder()
     user_data: UserData = UserData()
     gateway: Gateway = Gateway()
     execution: Execution = Execution()
@@ -207,6 +237,10 @@ class Settings(BaseSettings):
             raise ValueError("exchange.confirmed_delay_ms: must not be below exchange.mined_delay_ms")
         if self.polymarket_sim.port == self.polymarket_sim.control_port:
             raise ValueError("polymarket_sim.control_port: must differ from polymarket_sim.port")
+        if self.market_data.quiet_ms > self.market_data.audit_ms:
+            raise ValueError("market_data.audit_ms: must not be below market_data.quiet_ms")
+        if self.recorder.total_mb < self.recorder.file_mb:
+            raise ValueError("recorder.total_mb: must not be below recorder.file_mb")
         for section, keys in (("market_data", self.market_data), ("user_data", self.user_data)):
             if keys.dead_after_s <= keys.ping_interval_s:
                 raise ValueError(f"{section}.dead_after_s: must be above {section}.ping_interval_s")
