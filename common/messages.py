@@ -566,12 +566,16 @@ class GetWatchList(Message, frozen=True):
 
 
 class WatchedEntry(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One line of the watch list: whose it is, what it came to, and what to do when it came to nothing."""
+    """One line of the watch list: whose it is, what it came to, and what to do when it came to nothing.
+
+    `markets` is how many it led to; `slugs` names the first hundred. Neither slugs nor problem: not looked for yet.
+    """
 
     entry: str
     from_settings: bool
     slugs: list[str]
     problem: str
+    markets: int = 0
 
 
 class WatchReport(Message, frozen=True):
