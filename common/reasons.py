@@ -28,6 +28,7 @@ class Reason(StrEnum):
     BAD_EXPIRY = "BAD_EXPIRY"
     BAD_POST_ONLY = "BAD_POST_ONLY"
     BAD_ID = "BAD_ID"
+    BAD_RECORDING = "BAD_RECORDING"
     # limits: everything has one
     OVERLOADED = "OVERLOADED"
     IDEMPOTENCY_FULL = "IDEMPOTENCY_FULL"

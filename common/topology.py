@@ -54,6 +54,7 @@ INBOXES: tuple[Inbox, ...] = (
     Inbox("user_data.ask", "user_data", (ANYONE,), "snapshot requests", 1_000, "asked again"),
     Inbox("polymarket_sim.ask", "polymarket_sim", (ANYONE,), "snapshot requests", 1_000, "asked again"),
     Inbox("mirror.ask", "mirror", (ANYONE,), "snapshot requests", 1_000, "asked again"),
+    Inbox("recorder.ask", "recorder", (ANYONE,), "snapshot requests", 1_000, "asked again"),
 )
 
 LANES: tuple[Lane, ...] = (
@@ -71,8 +72,9 @@ PROCESSES: tuple[str, ...] = (
     "user_data",
     "gateway",
     "executor",
+    "recorder",
 )
-"""In data-flow order: the same list as the folders of services/ (cli apart) and supervisord's programs."""
+"""In data-flow order, observers last: the same list as the folders of services/ (cli apart) and supervisord's programs."""
 
 HEARTS: frozenset[str] = frozenset({"executor", "exchange"})
 
@@ -84,6 +86,7 @@ ASK_INBOX: dict[str, str] = {
     "user_data": "user_data.ask",
     "polymarket_sim": "polymarket_sim.ask",
     "mirror": "mirror.ask",
+    "recorder": "recorder.ask",
 }
 """Where an Ask to a process goes; commands that cancel go to CANCEL_INBOX where there is one."""
 

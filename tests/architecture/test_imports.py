@@ -74,6 +74,8 @@ SHELLS = {
     "services.polymarket_sim.registry": "files",
     "services.polymarket_sim.replies": "HTTP",
     "services.polymarket_sim.venue": "asks the exchange over the bus",
+    "services.recorder.follow": "the bus and the clock",
+    "services.recorder.writer": "a thread",
     "services.user_data.channel": "WebSockets",
 }
 
