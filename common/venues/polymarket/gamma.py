@@ -47,12 +47,18 @@ class GammaMarket(msgspec.Struct, frozen=True):
     end_ns: int = 0
     category: str = ""
     description: str = ""
+    placeholder: bool = False
+
+    @property
+    def has_books(self) -> bool:
+        """Two outcomes, each with an order book."""
+        binary = len(self.outcomes) == len(self.token_ids) == 2 and self.token_ids[0] != self.token_ids[1]
+        return binary and self.order_book
 
     @property
     def is_tradable(self) -> bool:
-        """Two outcomes with an order book, open now."""
-        binary = len(self.outcomes) == len(self.token_ids) == 2 and self.token_ids[0] != self.token_ids[1]
-        return binary and self.active and not self.closed and self.accepting and self.order_book
+        """Two outcomes with an order book, open now, and not the placeholder of outcomes to be named later."""
+        return self.has_books and self.active and not self.closed and self.accepting and not self.placeholder
 
 
 class GammaPage(msgspec.Struct, frozen=True):
@@ -61,6 +67,25 @@ class GammaPage(msgspec.Struct, frozen=True):
     markets: tuple[GammaMarket, ...]
     next_cursor: str = ""
     unreadable: tuple[str, ...] = ()
+
+
+class SearchPage(msgspec.Struct, frozen=True):
+    """What /public-search found: the markets of its events, those that say they are closed left out."""
+
+    condition_ids: tuple[str, ...]
+    has_more: bool = False
+
+
+def parse_search_page(raw: bytes | str) -> SearchPage:
+    """Only ids are taken: the markets inside a search result need not be whole."""
+    value = decode_json(raw)
+    if not isinstance(value, Mapping) or "events" not in value:
+        raise Refusal(Reason.BAD_REQUEST, "not a page of search results", "events")
+    rows = [row for event in read_objects(value, "events") for row in read_objects(event, "markets")]
+    found = [read_text(row, "conditionId") for row in rows if not read_flag(row, "closed")]
+    pagination = value.get("pagination")
+    has_more = isinstance(pagination, Mapping) and read_flag(pagination, "hasMore")
+    return SearchPage(tuple(dict.fromkeys(filter(None, found))), has_more)
 
 
 def parse_gamma_page(raw: bytes | str) -> GammaPage:
@@ -97,6 +122,7 @@ def parse_gamma_market(members: Members) -> GammaMarket:
         end_ns=read_time_ns(members, "endDate"),
         category=read_text(members, "category"),
         description=read_text(members, "description"),
+        placeholder=read_flag(members, "negRiskOther"),
     )
 
 
