@@ -241,11 +241,18 @@ def open_recordings(paths: Iterable[Path]) -> list[Recording]:
 
 
 def rows_of(recordings: Iterable[Recording]) -> Iterator[Row]:
-    """The rows of recordings one after another; what a file repeats of the one before it is left out."""
+    """The rows of recordings one after another.
+
+    What a file repeats of the one before it is left out; between files that do not follow each other stands a GAP.
+    """
     before: tuple[int, int] | None = None
     for recording in recordings:
         header = recording.header
         follows = before == (header.run, header.first_seq)
+        if before is not None and not follows:
+            yield Row(
+                header.first_seq, *gap_entry(Gap(0, "a file is missing, or recording began anew"), header.created_ns)
+            )
         for row in recording.rows():
             before = (header.run, row.seq + 1)
             if not (follows and row.seq < header.first_seq + header.preamble):

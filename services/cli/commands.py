@@ -24,6 +24,7 @@ from common.settings import Settings, load_settings
 from common.topology import PROCESSES
 from common.types import OrderType, Side, Status, TimeInForce
 from services.cli import render
+from services.cli import replay as replaying
 from services.cli.client import Bus, Client, PlaceArguments, Story, Unavailable, is_running
 
 HEARTBEATS_S = 1.5
@@ -230,6 +231,22 @@ def cancel_all(
     shown = render.cancel_all_json(outcome)
     _print(shown, render.cancel_all_text(outcome), as_json)
     return ExitCode.OK if shown["final"] else ExitCode.UNAVAILABLE
+
+
+# --- recordings ---
+
+
+@app.command()
+def replay(
+    *,
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Files or folders the recorder wrote.")],
+    speed: Annotated[str, typer.Option("--speed", help="Recorded seconds in a second, or max.")] = "1",
+    market: Annotated[str, typer.Option("--market", help="Only markets whose slug, question or ids hold this.")] = "",
+    publish: Annotated[bool, typer.Option("--publish", help="Be the market_data of the group meanwhile.")] = False,
+    as_json: JsonFlag = False,
+) -> int:
+    """Feed recorded market data through the code that read it live, and show the books it comes to."""
+    return replaying.replay(paths, speed, market, publish=publish, as_json=as_json)
 
 
 # --- words ---

@@ -1,0 +1,176 @@
+"""A recording fed to the board: the same calls in the same order as when it was live. Pure.
+
+In: rows of a recording. Out: moments (a row, or just time that passed), for each the effects the board had, and a
+tally of what a reader of the streams would hold. Time is the recording's own; requests to the venue cannot be answered
+and are counted. It decides nothing about books.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import msgspec
+
+from common.book import Book
+from common.effects import Log, Now, Publish
+from common.errors import Refusal
+from common.instruments import Market
+from common.messages import BookDelta, BookSnapshot, FeedMark, FeedStatus, MarketListed, Message, TradePrint
+from common.reasons import Reason
+from common.recording import FRAME, Gap, Row, message_of
+from common.types import FeedState
+from services.market_data.core import Board
+from services.market_data.feeds import Effect
+
+CHECK_NS = 50_000_000
+"""How often the board looks at recorded time."""
+CHECKS_MAX = 200
+"""Looks in one pause of the recording; in a long pause they are further apart."""
+
+
+class Moment(NamedTuple):
+    """Something at a time of the recording; no row: time passed."""
+
+    at_ns: int
+    row: Row | None
+
+
+def moments(rows: Iterable[Row]) -> Iterator[Moment]:
+    """Rows with looks at time between them and one behind the last. Time never runs backwards."""
+    clock = due = 0
+    for row in rows:
+        at = max(clock, row.at_ns)
+        clock = clock or at
+        step = max(CHECK_NS, (at - clock) // CHECKS_MAX)
+        due = min(due, clock + step) if due else at + step
+        while due <= at:
+            yield Moment(due, None)
+            due += step
+        yield Moment(at, row)
+        clock = at
+    if clock:
+        yield Moment(clock + CHECK_NS, None)
+
+
+class TokenTally:
+    """One token as a reader of its topics knows it."""
+
+    def __init__(self, token_id: str) -> None:
+        self.token_id = token_id
+        self.slug = self.outcome = ""
+        self.book = Book()
+        self.state = FeedState.CONNECTING
+        self.reason = ""
+        self.resets = self.deltas = self.trades = 0
+
+    def take(self, body: BookSnapshot | BookDelta | TradePrint | FeedStatus) -> None:
+        match body:
+            case BookDelta():
+                self.deltas += 1
+                self.book.apply_all(body.bids, body.asks)
+            case BookSnapshot():
+                self.resets += 1
+                self.book.replace(body.bids, body.asks)
+                self.state, self.reason = body.state, body.reason
+            case TradePrint():
+                self.trades += 1
+            case FeedStatus():
+                self.state, self.reason = body.state, body.reason
+
+
+class Totals:
+    """What went in."""
+
+    def __init__(self) -> None:
+        self.frames = self.gaps = self.opened = self.lost = self.requests = self.published = self.remarks = 0
+        self.first_ns = self.last_ns = 0
+
+
+class Rerun:
+    """One recording on its way through a board. `wanted` narrows to markets whose slug, question or ids hold it."""
+
+    def __init__(self, board: Board, wanted: str = "") -> None:
+        self.board = board
+        self.totals = Totals()
+        self._wanted = wanted.strip().lower()
+        self._tokens: dict[str, TokenTally] = {}
+        self._open: dict[int, None] = {}
+
+    def step(self, moment: Moment) -> list[Effect]:
+        """Live one moment. Raises Refusal(BAD_RECORDING) for a row that cannot be read."""
+        now = Now(moment.at_ns, moment.at_ns)
+        if moment.row is None:
+            effects = self.board.on_time(now)
+        else:
+            self.totals.first_ns = self.totals.first_ns or moment.at_ns
+            self.totals.last_ns = moment.at_ns
+            effects = self._take(moment.row, now)
+        for effect in effects:
+            self._count(effect)
+        return effects
+
+    def _take(self, row: Row, now: Now) -> list[Effect]:
+        if row.kind == FRAME:
+            self.totals.frames += 1
+            return self.board.on_frame(row.connection, row.payload, now) + self.board.flush(now)
+        try:
+            message = message_of(row)
+        except msgspec.DecodeError as error:
+            raise Refusal(Reason.BAD_RECORDING, f"row {row.seq} ({row.kind}) cannot be read: {error}", "path") from None
+        if isinstance(message, Gap):
+            self.totals.gaps += 1
+            return self._lose_all(f"the recording has a gap: {message.reason}", now)
+        if isinstance(message, MarketListed):
+            return self.board.discovered([message.market], now.mono_ns, now) if self._wants(message.market) else []
+        return self._mark(message, now) if isinstance(message, FeedMark) else []
+
+    def _mark(self, mark: FeedMark, now: Now) -> list[Effect]:
+        match mark.kind:
+            case "OPENED" | "ADDED":
+                self.totals.opened += mark.kind == "OPENED"
+                self._open[mark.connection] = None
+                return self.board.on_opened(mark.connection, mark.token_ids, now)
+            case "REMOVED":
+                return self.board.on_removed(mark.connection, mark.token_ids, now)
+            case _:
+                self.totals.lost += 1
+                self._open.pop(mark.connection, None)
+                return self.board.on_lost(mark.connection, mark.text, now)
+
+    def _lose_all(self, reason: str, now: Now) -> list[Effect]:
+        effects: list[Effect] = []
+        for connection in self._open:
+            effects += self.board.on_lost(connection, reason, now)
+        self._open.clear()
+        return effects
+
+    def _wants(self, market: Market) -> bool:
+        texts = (market.slug, market.question, market.condition_id, *market.token_ids)
+        return not self._wanted or any(self._wanted in text.lower() for text in texts)
+
+    # --- what came of it ---
+
+    def _count(self, effect: Effect) -> None:
+        if isinstance(effect, Publish):
+            self.totals.published += 1
+            self._tally(effect.body)
+        elif isinstance(effect, Log):
+            self.totals.remarks += 1
+        else:
+            self.totals.requests += 1
+
+    def _tally(self, body: Message) -> None:
+        if isinstance(body, MarketListed):
+            for token_id, outcome in zip(body.market.token_ids, body.market.outcomes, strict=True):
+                token = self._tokens.setdefault(token_id, TokenTally(token_id))
+                token.slug, token.outcome = body.market.slug, outcome
+        elif isinstance(body, BookSnapshot | BookDelta | TradePrint | FeedStatus):
+            known = self._tokens.get(body.token_id)
+            if known is not None:
+                known.take(body)
+
+    @property
+    def tokens(self) -> list[TokenTally]:
+        """In the order of the recording."""
+        return list(self._tokens.values())
