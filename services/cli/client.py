@@ -30,6 +30,7 @@ from common.messages import (
     GetOrder,
     GetOrders,
     GetPositions,
+    GetWatchList,
     Heartbeat,
     MarketsReport,
     MarketView,
@@ -41,6 +42,10 @@ from common.messages import (
     Position,
     PositionsReport,
     Refused,
+    UnwatchMarkets,
+    WatchedEntry,
+    WatchMarkets,
+    WatchReport,
 )
 from common.reasons import Reason
 from common.topology import PROCESSES, out_address, supervisor_socket
@@ -60,6 +65,9 @@ CATCHING_UP: frozenset[Reason] = frozenset({Reason.FEED_GAP, Reason.WALLET_NOT_R
 """Refusals that pass by themselves, within seconds after a process or the venue came back."""
 CATCH_UP_S = 10.0
 CATCH_UP_PAUSE_S = 0.1
+RESOLVE_S = 10.0
+"""How long `markets watch` waits for its entries: a round of discovery that has just begun, and one more."""
+RESOLVE_PAUSE_S = 0.1
 
 Answer = TypeVar("Answer", bound=Message)
 
@@ -93,6 +101,13 @@ class PlaceArguments(NamedTuple):
     expires_s: int = 0
 
 
+class Unwatched(NamedTuple):
+    """The watch list after entries were taken off, and those of them that were not on it."""
+
+    left: list[WatchedEntry]
+    absent: list[str]
+
+
 class Story(NamedTuple):
     """An order, and whether what was waited for has happened."""
 
@@ -113,6 +128,20 @@ def is_placed(order: OrderView) -> bool:
 def is_ended(order: OrderView) -> bool:
     """Whether nothing of the order can match any more, and what matched is booked."""
     return order.status in ENDED and booked(order) >= order.filled_size
+
+
+def entry_key(entry: str) -> str:
+    """By this an entry as typed is known again in the spelling of the watch list."""
+    return " ".join(entry.lower().replace("query:", "query: ", 1).split())
+
+
+def is_resolved(entry: WatchedEntry) -> bool:
+    """Whether a round of discovery has dealt with the entry, for better or worse."""
+    return bool(entry.slugs or entry.problem)
+
+
+def _among(listed: Sequence[WatchedEntry], keys: set[str]) -> list[WatchedEntry]:
+    return [entry for entry in listed if entry_key(entry.entry) in keys]
 
 
 def is_running(run_dir: Path, owner: str) -> bool:
@@ -189,6 +218,34 @@ class Client:
 
     def positions(self, account: str) -> list[Position]:
         return self.ask("executor", GetPositions(_new_id(), account), PositionsReport).positions
+
+    # --- the watch list ---
+
+    def watched(self) -> list[WatchedEntry]:
+        return self.ask("market_data", GetWatchList(_new_id()), WatchReport).entries
+
+    def watch(self, entries: Sequence[str]) -> list[WatchedEntry]:
+        """Put entries on the watch list, and follow them until each has markets or a problem, or for RESOLVE_S.
+
+        Entries are taken once market_data has answered: what goes wrong afterwards does not take them off again.
+        """
+        wanted = {entry_key(entry) for entry in entries}
+        deadline = self._clock() + RESOLVE_S
+        listed = self.ask("market_data", WatchMarkets(_new_id(), list(entries)), WatchReport).entries
+        found = _among(listed, wanted)
+        try:
+            while not all(is_resolved(entry) for entry in found) and self._clock() < deadline:
+                self._pause(RESOLVE_PAUSE_S)
+                found = _among(self.watched(), wanted)
+        except (Unavailable, KeyboardInterrupt):
+            pass
+        return found
+
+    def unwatch(self, entries: Sequence[str]) -> Unwatched:
+        """Take entries off the watch list; one that is not on it is no error, but told."""
+        before = {entry_key(entry.entry) for entry in self.watched()}
+        left = self.ask("market_data", UnwatchMarkets(_new_id(), list(entries)), WatchReport).entries
+        return Unwatched(left, [entry for entry in entries if entry_key(entry) not in before])
 
     # --- acting ---
 

@@ -13,19 +13,21 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from enum import StrEnum
-from typing import Annotated, NamedTuple, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import typer
+from typer.core import TyperGroup
 
 from common.errors import ConfigError, ExitCode, PolyexecError, Refusal
 from common.fixed import parse_micros
+from common.messages import WatchedEntry
 from common.reasons import Reason
 from common.settings import Settings, load_settings
 from common.topology import PROCESSES
 from common.types import OrderType, Side, Status, TimeInForce
 from services.cli import render
 from services.cli import replay as replaying
-from services.cli.client import Bus, Client, PlaceArguments, Story, Unavailable, is_running
+from services.cli.client import Bus, Client, PlaceArguments, Story, Unavailable, is_resolved, is_running
 
 HEARTBEATS_S = 1.5
 """Three beats: a process that is silent for longer is shown as such."""
@@ -60,15 +62,39 @@ def connect(owner: str) -> Iterator[Session]:
         yield Session(client, settings.accounts[0].name)
 
 
+class MarketsGroup(TyperGroup):
+    """`polyexec markets`: a first word that is no command is what to look for, as is every word behind `--`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        words = [arg for arg in args if not arg.startswith("-")]
+        if words and words[0] in self.commands and args[0] != "--":
+            args = [words[0], *(arg for position, arg in enumerate(args) if position != args.index(words[0]))]
+        elif "--help" not in args:
+            args = ["find", *args]
+        return super().parse_args(ctx, args)
+
+
+MARKETS_HELP = """The markets that can be traded, and the watch list that says which are followed.
+
+polyexec markets [QUERY] is short for polyexec markets find [QUERY].
+"""
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=HELP)
 order_app = typer.Typer(no_args_is_help=True, help="Place an order, or look at one.")
+markets_app = typer.Typer(cls=MarketsGroup, help=MARKETS_HELP, subcommand_metavar="[QUERY] | COMMAND [ARGS]...")
 app.add_typer(order_app, name="order")
+app.add_typer(markets_app, name="markets")
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 AccountOption = Annotated[str, typer.Option("--account", help="Our account; default: the first of the settings.")]
 AccountFilter = Annotated[str, typer.Option("--account", help="Only this account; default: every account.")]
 MarketFilter = Annotated[str, typer.Option("--market", help="Only this market: slug or condition id.")]
 LimitOption = Annotated[int, typer.Option("--limit", min=1, max=LIMIT_MAX, help="At most this many, newest first.")]
+Entries = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="ENTRY", help="Slug, condition id, token id, query:WORDS, or * (quoted) for the busiest."
+    ),
+]
 OrderId = Annotated[str, typer.Argument(help="Our order id, the client order id, or the venue's id.")]
 
 
@@ -85,7 +111,7 @@ def status(ctx: typer.Context, as_json: JsonFlag = False) -> int:
     return ExitCode.OK if all(row["ready"] for row in rows) else ExitCode.UNAVAILABLE
 
 
-@app.command()
+@markets_app.command("find")
 def markets(
     ctx: typer.Context,
     query: Annotated[str, typer.Argument(help="Part of a slug, question or id; default: all.")] = "",
@@ -95,6 +121,49 @@ def markets(
     with _session(ctx, "market_data") as session:
         views = session.client.markets(query)
     _print([render.market_json(view) for view in views], render.markets_text(views), as_json)
+    return ExitCode.OK
+
+
+@markets_app.command("watch")
+def markets_watch(ctx: typer.Context, entries: Entries, as_json: JsonFlag = False) -> int:
+    """Follow more markets, also after a restart, and wait until they are found.
+
+    Exits 3 when an entry came to no market within seconds. It stays on the list and is looked for in every round.
+    """
+    with _session(ctx, "market_data") as session:
+        found = session.client.watch(entries)
+    lost = [entry for entry in found if not entry.slugs]
+    if not lost:
+        _print([render.watched_json(entry) for entry in found], render.watched_text(found), as_json)
+        return ExitCode.OK
+    error = render.error_json(Reason.UNKNOWN_MARKET, _unresolved(lost), "entries")
+    shown = {**error, "entries": [render.watched_json(entry) for entry in found]}
+    _print(shown, render.watched_text(found), as_json)
+    if not as_json:
+        print(render.error_text(Reason.UNKNOWN_MARKET, _unresolved(lost), "entries"), file=sys.stderr)
+    return ExitCode.REFUSED
+
+
+@markets_app.command("unwatch")
+def markets_unwatch(ctx: typer.Context, entries: Entries, as_json: JsonFlag = False) -> int:
+    """Take entries off the watch list, also those of the settings; shows what is left.
+
+    A market that another entry leads to is followed on. Open orders are not touched.
+    """
+    with _session(ctx, "market_data") as session:
+        outcome = session.client.unwatch(entries)
+    _print([render.watched_json(entry) for entry in outcome.left], render.watched_text(outcome.left), as_json)
+    if outcome.absent and not as_json:
+        print(f"not on the watch list: {render.clean(', '.join(outcome.absent))}", file=sys.stderr)
+    return ExitCode.OK
+
+
+@markets_app.command("watched")
+def markets_watched(ctx: typer.Context, as_json: JsonFlag = False) -> int:
+    """The watch list: each entry, where it comes from, its markets, and what is wrong with it."""
+    with _session(ctx, "market_data") as session:
+        found = session.client.watched()
+    _print([render.watched_json(entry) for entry in found], render.watched_text(found), as_json)
     return ExitCode.OK
 
 
@@ -250,6 +319,14 @@ def replay(
 
 
 # --- words ---
+
+
+def _unresolved(entries: Sequence[WatchedEntry]) -> str:
+    """The first of them with its reason, and how many there are."""
+    first = entries[0]
+    reason = first.problem if is_resolved(first) else "not found yet: polyexec markets watched tells when it is"
+    more = f" (and {len(entries) - 1} more)" if len(entries) > 1 else ""
+    return f"{first.entry}: {reason}{more}"
 
 
 def parse_word(words: type[Word], text: str, field: str) -> Word:

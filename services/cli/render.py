@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from common.fixed import format_micros
-from common.messages import BookReport, Fill, Heartbeat, Level, MarketView, OrderView, Position
+from common.messages import BookReport, Fill, Heartbeat, Level, MarketView, OrderView, Position, WatchedEntry
 
 Json = dict[str, Any]
 
@@ -20,6 +20,8 @@ US_PER_S = 1_000_000
 READY = "READY"
 SILENT = "SILENT"
 """The state shown for a process whose heartbeat was not heard."""
+SLUGS_SHOWN = 3
+"""Markets named for one entry of the watch list, in text."""
 SILENT_DETAIL = "no heartbeat heard: see logs/{0}.log; scripts/restart.sh {0} starts it anew"
 
 
@@ -93,6 +95,21 @@ def book_json(report: BookReport) -> Json:
         "bids": [_level_json(level) for level in book.bids],
         "asks": [_level_json(level) for level in book.asks],
     }
+
+
+def watched_json(entry: WatchedEntry) -> Json:
+    """`slugs` names at most the first hundred of `markets`; a `problem` can stand beside markets (not all fit)."""
+    return {
+        "entry": entry.entry,
+        "from": _origin(entry),
+        "markets": entry.markets,
+        "slugs": entry.slugs,
+        "problem": entry.problem or None,
+    }
+
+
+def _origin(entry: WatchedEntry) -> str:
+    return "settings" if entry.from_settings else "command"
 
 
 def fill_json(fill: Fill) -> Json:
@@ -263,6 +280,25 @@ def markets_text(views: Sequence[MarketView]) -> str:
     ]
     headers = ("market", "outcomes", "bid", "ask", "tick", "min", "feed", "question")
     return table(headers, rows, right=("bid", "ask", "tick", "min"))
+
+
+def watched_text(entries: Sequence[WatchedEntry]) -> str:
+    if not entries:
+        return "nothing is watched: polyexec markets watch ENTRY adds to the list"
+    rows = [(entry.entry, _origin(entry), _named(entry), _problem(entry)) for entry in entries]
+    return table(("entry", "from", "markets", "problem"), rows)
+
+
+def _named(entry: WatchedEntry) -> str:
+    """The slug of one market; the number and the first few of many."""
+    if len(entry.slugs) < 2:
+        return "".join(entry.slugs) or "-"
+    more = ", ..." if entry.markets > SLUGS_SHOWN else ""
+    return f"{entry.markets}: {', '.join(entry.slugs[:SLUGS_SHOWN])}{more}"
+
+
+def _problem(entry: WatchedEntry) -> str:
+    return entry.problem or ("-" if entry.slugs else "not looked for yet")
 
 
 def book_text(report: BookReport, depth: int) -> str:
