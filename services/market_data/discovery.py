@@ -92,7 +92,7 @@ class Service:
         if _is_html(reply):
             raise self._wrong("answered HTML, not JSON")
         if reply.status == 404:
-            raise NoMarket(Reason.UNKNOWN_MARKET, self._line("answered HTTP 404"))
+            raise NoMarket(Reason.UNKNOWN_MARKET, self._line(f"answered HTTP 404: is {self._setting} right?"))
         if reply.status != 200:
             raise self._wrong(f"answered HTTP {reply.status}")
         return reply.body
@@ -117,47 +117,48 @@ class Discovery:
         """Look for every entry, refresh what is wanted of the `known` open markets, and settle the watch list."""
         self._gamma.new_round()
         self._clob.new_round()
-        search = _Search(self._gamma, self._watch, {m.condition_id: m for m in known}, self._markets_max)
-        await search.run()
-        admitted = self._watch.admit(search.found)
+        asked = _Round(self._gamma, self._watch, {m.condition_id: m for m in known}, self._markets_max)
+        await asked.run()
+        admitted = self._watch.admit(asked.found)
         wanted = dict.fromkeys(condition_id for one in admitted.values() for condition_id in one.condition_ids)
-        seen = dict(zip(wanted, await asyncio.gather(*(self._seen(each, search) for each in wanted)), strict=True))
+        seen = dict(zip(wanted, await asyncio.gather(*(self._seen(each, asked) for each in wanted)), strict=True))
         by_entry: dict[str, Resolution] = {}
-        for entry in (entry for entry in search.entries if entry.text in admitted):  # others were removed meanwhile
+        for entry in (entry for entry in asked.entries if entry.text in admitted):  # others were removed meanwhile
             room = admitted[entry.text]
-            outcome = _outcome({each: seen[each] for each in room.condition_ids}, search.known)
-            problem = search.problems.get(entry.text, "")
+            outcome = _outcome({each: seen[each] for each in room.condition_ids}, asked.known)
+            problem = asked.problems.get(entry.text, "")
             by_entry[entry.text] = explain(entry, outcome, room.left_out, problem, self._markets_max)
         markets = [one for one in seen.values() if isinstance(one, Market)]
         self._watch.settle(by_entry, {market.condition_id: market.slug for market in markets})
-        shown = [market for market in markets if market.accepting or market.condition_id in search.known]
-        return Found(shown, by_entry, self._trouble(search, seen))
+        shown = [market for market in markets if market.accepting or market.condition_id in asked.known]
+        return Found(shown, by_entry, self._trouble(asked, seen))
 
-    def _trouble(self, search: _Search, seen: Mapping[str, Market | Refusal]) -> str:
+    def _trouble(self, asked: _Round, seen: Mapping[str, Market | Refusal]) -> str:
         """What could not be read, then what entries came to nothing for another reason."""
-        refreshes = [one.message for each, one in seen.items() if isinstance(one, Refusal) and each in search.known]
-        lines = list(dict.fromkeys([*search.troubles, *refreshes]))
-        lines += [line for line in self._watch.problems if not line.endswith(tuple(lines) or ("\n",))]
+        refreshes = [one.message for each, one in seen.items() if isinstance(one, Refusal) and each in asked.known]
+        lines = list(dict.fromkeys([*asked.troubles, *refreshes]))
+        problems = self._watch.problems.items()
+        lines += [f"{text}: {problem}" for text, problem in problems if problem not in lines]
         more = f"; and {len(lines) - TROUBLES_TOLD} more" if len(lines) > TROUBLES_TOLD else ""
         return "; ".join(lines[:TROUBLES_TOLD]) + more
 
-    async def _seen(self, condition_id: str, search: _Search) -> Market | Refusal:
+    async def _seen(self, condition_id: str, asked: _Round) -> Market | Refusal:
         """The market as the CLOB has it now, or why that is not known."""
-        known = search.known.get(condition_id)
+        known = asked.known.get(condition_id)
         try:
             compact = await self._clob.read(f"/clob-markets/{condition_id}", [], parse_compact_market)
-            return _again(known, compact) if known else market_of(search.listed[condition_id], compact)
+            return _again(known, compact) if known else market_of(asked.listed[condition_id], compact)
         except NoMarket:
             if known:
                 return msgspec.structs.replace(known, accepting=False)
-            slug = search.listed[condition_id].slug
+            slug = asked.listed[condition_id].slug
             text = f"{slug} is not known to the CLOB yet: asked for again in every round"
             return Refusal(Reason.UNKNOWN_MARKET, text)
         except Refusal as refusal:
             return refusal
 
 
-class _Search:
+class _Round:
     """One round's questions to Gamma: `found` are the markets of each entry, what it has already led to first."""
 
     def __init__(self, gamma: Service, watch: WatchList, known: Mapping[str, Market], markets_max: int) -> None:
@@ -172,7 +173,7 @@ class _Search:
         self.troubles: list[str] = []
 
     async def run(self) -> None:
-        questions = [self._search(entry) for entry in self.entries if entry.kind is Kind.QUERY]
+        questions = [self._matching(entry) for entry in self.entries if entry.kind is Kind.QUERY]
         questions += [self._busiest(entry) for entry in self.entries if entry.kind is Kind.BUSIEST]
         for kind in FILTERS:
             sought = {e.value: e for e in self.entries if e.kind is kind and not self.found[e.text]}
@@ -194,9 +195,10 @@ class _Search:
         except Refusal as refusal:
             self._complain(missing.values(), refusal.message)
             return
-        for entry in missing.values():
-            nothing = f"no market has the {kind.word} {entry.value}: see polyexec markets"
-            self.problems[entry.text] = f"Gamma's market cannot be read: {unreadable[0]}" if unreadable else nothing
+        for value, entry in missing.items():
+            lines = [line for line in unreadable if kind is not Kind.SLUG or line.startswith(f"{value}:")]
+            nothing = f"no market has the {kind.word} {value}: see polyexec markets"
+            self.problems[entry.text] = f"Gamma's market cannot be read: {lines[0]}" if lines else nothing
 
     def _found_named(self, entry: Entry, market: GammaMarket) -> None:
         problem = untradable(market)
@@ -205,7 +207,7 @@ class _Search:
         else:
             self._add(entry, [market])
 
-    async def _search(self, entry: Entry) -> None:
+    async def _matching(self, entry: Entry) -> None:
         """The search names markets, the list describes those not known yet."""
         found: dict[str, None] = {}
         try:

@@ -301,9 +301,9 @@ class WatchList:
         return WatchReport(request_id, [self._shown(line) for line in self._lines.values()])
 
     @property
-    def problems(self) -> list[str]:
-        """One line an entry that came to nothing or not to everything."""
-        return [f"{line.entry.text}: {line.problem}" for line in self._lines.values() if line.problem]
+    def problems(self) -> dict[str, str]:
+        """For each entry that came to nothing, or not to everything, why."""
+        return {text: line.problem for text, line in self._lines.items() if line.problem}
 
     def _shown(self, line: _Line) -> WatchedEntry:
         named = line.condition_ids[:NAMED_MAX]

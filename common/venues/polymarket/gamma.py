@@ -105,8 +105,11 @@ def parse_gamma_page(raw: bytes | str) -> GammaPage:
 
 
 def parse_gamma_market(members: Members) -> GammaMarket:
+    condition_id = need_text(members, "conditionId")
+    if not (condition_id.isascii() and condition_id.isalnum()):
+        raise Refusal(Reason.BAD_REQUEST, "conditionId is not an id", "conditionId")  # it becomes part of a path
     return GammaMarket(
-        condition_id=need_text(members, "conditionId"),
+        condition_id=condition_id,
         slug=need_text(members, "slug"),
         question=read_text(members, "question"),
         outcomes=_texts_in_text(members, "outcomes"),
