@@ -112,12 +112,13 @@ class Discovery:
         self._clob = Service(clob, "polymarket.clob_url")
         self._watch = watch
         self._markets_max = markets_max
+        self._unfit: set[str] = set()
 
     async def round(self, known: Sequence[Market]) -> Found:
         """Look for every entry, refresh what is wanted of the `known` open markets, and settle the watch list."""
         self._gamma.new_round()
         self._clob.new_round()
-        asked = _Round(self._gamma, self._watch, {m.condition_id: m for m in known}, self._markets_max)
+        asked = _Round(self._gamma, self._watch, {m.condition_id: m for m in known}, self._markets_max, self._unfit)
         await asked.run()
         admitted = self._watch.admit(asked.found)
         wanted = dict.fromkeys(condition_id for one in admitted.values() for condition_id in one.condition_ids)
@@ -129,6 +130,8 @@ class Discovery:
             problem = asked.problems.get(entry.text, "")
             by_entry[entry.text] = explain(entry, outcome, room.left_out, problem, self._markets_max)
         markets = [one for one in seen.values() if isinstance(one, Market)]
+        trading = {market.condition_id for market in markets if market.accepting}
+        self._unfit = {each for each in (*seen, *self._unfit & asked.listed.keys()) if each not in trading}
         self._watch.settle(by_entry, {market.condition_id: market.slug for market in markets})
         shown = [market for market in markets if market.accepting or market.condition_id in asked.known]
         return Found(shown, by_entry, self._trouble(asked, seen))
@@ -159,11 +162,18 @@ class Discovery:
 
 
 class _Round:
-    """One round's questions to Gamma: `found` are the markets of each entry, what it has already led to first."""
+    """One round's questions to Gamma: `found` are the markets of each entry, what it has already led to first.
 
-    def __init__(self, gamma: Service, watch: WatchList, known: Mapping[str, Market], markets_max: int) -> None:
+    `unfit` are markets Gamma shows as open that the CLOB did not trade last time: the rest gets room before them.
+    """
+
+    def __init__(
+        self, gamma: Service, watch: WatchList, known: Mapping[str, Market], markets_max: int, unfit: set[str]
+    ) -> None:
         self._gamma = gamma
         self._markets_max = markets_max
+        self._unfit = unfit
+        self._enough = markets_max + len(unfit)
         self.entries = watch.entries
         self.known = known
         held = {entry.text: watch.held(entry.text) for entry in self.entries}
@@ -216,7 +226,7 @@ class _Round:
                 query += [("events_status", "active"), ("keep_closed_markets", "0")]
                 result = await self._gamma.read("/public-search", query, parse_search_page)
                 found.update(dict.fromkeys(result.condition_ids))
-                if not result.has_more or not result.condition_ids or len(found) >= self._markets_max:
+                if not result.has_more or not result.condition_ids or len(found) >= self._enough:
                     break
             for part in batches([each for each in found if each not in self.known]):
                 query = [("closed", "false"), *(("condition_ids", each) for each in part)]
@@ -230,7 +240,7 @@ class _Round:
             return
         query = [("active", "true"), ("closed", "false"), ("order", "volume24hr"), ("ascending", "false")]
         try:
-            self._add(entry, await self._pages(query, self._markets_max, lambda market: market.is_tradable))
+            self._add(entry, await self._pages(query, self._enough, lambda market: market.is_tradable))
         except Refusal as refusal:
             self._complain([entry], refusal.message)
 
@@ -260,7 +270,7 @@ class _Round:
         return await self._gamma.read("/markets/keyset", [*paging, *query], parse_gamma_page)
 
     def _add(self, entry: Entry, markets: Iterable[GammaMarket]) -> None:
-        for market in markets:
+        for market in sorted(markets, key=lambda market: market.condition_id in self._unfit):
             self.listed[market.condition_id] = market
             self.found[entry.text].append(market.condition_id)
 
