@@ -91,9 +91,7 @@ MarketFilter = Annotated[str, typer.Option("--market", help="Only this market: s
 LimitOption = Annotated[int, typer.Option("--limit", min=1, max=LIMIT_MAX, help="At most this many, newest first.")]
 Entries = Annotated[
     list[str],
-    typer.Argument(
-        metavar="ENTRY", help="Slug, condition id, token id, query:WORDS, or * (quoted) for the busiest."
-    ),
+    typer.Argument(metavar="ENTRY", help="Slug, condition id, token id, query:WORDS, or * (quoted) for the busiest."),
 ]
 OrderId = Annotated[str, typer.Argument(help="Our order id, the client order id, or the venue's id.")]
 

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from common.instruments import Market
-from common.messages import BookReport, BookSnapshot, Fill, Heartbeat, MarketView, OrderView, Position
+from common.messages import BookReport, BookSnapshot, Fill, Heartbeat, MarketView, OrderView, Position, WatchedEntry
 from common.types import FeedState, Lifecycle, OrderType, Settlement, Side, Status, TimeInForce
 
 T0_NS = 1_790_000_000_123_456_789
@@ -91,6 +91,11 @@ def position() -> Position:
 def book_report() -> BookReport:
     book = BookSnapshot("11", [(480_000, 7_500_000)], [(520_000, 1)], 10_000, FeedState.LIVE, T0_NS, 0)
     return BookReport("r", MARKET, "Up", book)
+
+
+def watched(entry: str = "btc-15m-1", *slugs: str, problem: str = "", from_settings: bool = False) -> WatchedEntry:
+    """An entry of the watch list; without slugs and problem one that was not looked for yet."""
+    return WatchedEntry(entry, from_settings, list(slugs), problem, len(slugs))
 
 
 def heartbeat(process: str, state: str = "READY", pid: int = 41) -> Heartbeat:

@@ -14,6 +14,7 @@ from common.messages import (
     CancelAll,
     CancelOrder,
     GetOrder,
+    GetWatchList,
     MarketsReport,
     Message,
     OrdersReport,
@@ -21,6 +22,10 @@ from common.messages import (
     PlaceAnswer,
     PlaceOrder,
     Refused,
+    UnwatchMarkets,
+    WatchedEntry,
+    WatchMarkets,
+    WatchReport,
 )
 from common.reasons import Reason
 from common.topology import supervisor_socket
@@ -28,16 +33,18 @@ from common.types import OrderType, Side, Status, TimeInForce
 from services.cli.client import (
     CANCEL_S,
     CATCH_UP_S,
+    RESOLVE_S,
     STORY_S,
     Client,
     PlaceArguments,
     Unavailable,
+    entry_key,
     is_ended,
     is_placed,
     is_running,
 )
 from tests.services.cli.fake_bus import Answer, FakeBus, FakeClock, Script
-from tests.services.cli.samples import fill, filled_order, market_view, order
+from tests.services.cli.samples import fill, filled_order, market_view, order, watched
 
 WANTED = PlaceArguments(
     "default",
@@ -285,6 +292,70 @@ def test_cancel_all_sorts_orders_by_how_they_ended() -> None:
     assert [row.order_id for row in outcome.still_open] == ["o-3"]
     assert outcome.in_doubt == [("o-4", NOW_NS + 5_000_000_000 + 30_000_000_000)]
     assert clock.now < CANCEL_S + 0.1
+
+
+def lists(*looks: list[WatchedEntry]) -> Script:
+    """A market_data that answers with each list in turn, the last for ever."""
+    left = iter(looks)
+    last = [looks[-1]]
+
+    def script(body: Message) -> Answer:
+        assert isinstance(body, WatchMarkets | UnwatchMarkets | GetWatchList)
+        last[0] = next(left, last[0])
+        return WatchReport(getattr(body, "command_id", "") or getattr(body, "request_id", ""), last[0])
+
+    return script
+
+
+def test_watch_follows_its_entries_until_each_has_markets_or_a_problem() -> None:
+    other, new, bad = watched("*"), watched("btc"), watched("eth")
+    found, lost = watched("btc", "btc-15m"), watched("eth", problem="no market has the slug eth")
+    client, bus, _ = client_of(lists([other, new, bad], [other, found, bad], [other, found, lost]))
+
+    assert client.watch(["btc", "ETH"]) == [found, lost]
+    assert [type(body) for _, body, _ in bus.asked] == [WatchMarkets, GetWatchList, GetWatchList]
+    assert {owner for owner, _, _ in bus.asked} == {"market_data"}
+
+
+def test_watch_shows_what_is_known_when_the_time_has_passed() -> None:
+    client, _, clock = client_of(lists([watched("btc")]))
+
+    assert client.watch(["btc"]) == [watched("btc")]
+    assert RESOLVE_S <= clock.now < RESOLVE_S + 0.2
+
+
+def test_a_market_data_that_dies_after_it_took_the_entries_does_not_lose_them() -> None:
+    def script(body: Message) -> Answer:
+        if isinstance(body, WatchMarkets):
+            return WatchReport(body.command_id, [watched("btc")])
+        return TimeoutError("market_data did not answer within 5 s")
+
+    client, _, _ = client_of(script)
+
+    assert client.watch(["btc"]) == [watched("btc")]
+
+
+def test_unwatch_tells_what_was_not_on_the_list() -> None:
+    client, bus, _ = client_of(lists([watched("*"), watched("query:btc up")], [watched("*")]))
+
+    outcome = client.unwatch(["Query: btc  up", "eth"])
+
+    assert outcome == ([watched("*")], ["eth"])
+    assert [type(body) for _, body, _ in bus.asked] == [GetWatchList, UnwatchMarkets]
+
+
+@pytest.mark.parametrize(
+    ("typed", "listed"),
+    [
+        (" BTC-15m ", "btc-15m"),
+        ("0XAB", "0xab"),
+        ("QUERY:Btc   Up", "query:btc up"),
+        ("query: btc up", "query:btc up"),
+        ("*", "*"),
+    ],
+)
+def test_an_entry_as_typed_is_known_again_in_the_list(typed: str, listed: str) -> None:
+    assert entry_key(typed) == entry_key(listed)
 
 
 def test_nothing_listening_is_not_running(tmp_path: Path) -> None:

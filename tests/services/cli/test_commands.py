@@ -25,6 +25,7 @@ from common.messages import (
     GetOrder,
     GetOrders,
     GetPositions,
+    GetWatchList,
     MarketsReport,
     Message,
     OrdersReport,
@@ -32,6 +33,9 @@ from common.messages import (
     PlaceOrder,
     PositionsReport,
     Refused,
+    UnwatchMarkets,
+    WatchMarkets,
+    WatchReport,
 )
 from common.reasons import Reason
 from common.settings import ROOT
@@ -40,7 +44,7 @@ from common.types import OrderType, Side, Status, TimeInForce
 from services.cli.client import Client, Unavailable
 from services.cli.commands import Session, main, parse_tif, parse_word
 from tests.services.cli.fake_bus import Answer, FakeBus, FakeClock
-from tests.services.cli.samples import book_report, fill, filled_order, heartbeat, market_view, order, position
+from tests.services.cli.samples import book_report, fill, filled_order, heartbeat, market_view, order, position, watched
 
 PLACE = [
     "order",
@@ -65,6 +69,10 @@ def healthy(body: Message) -> Answer:
             return MarketsReport(body.request_id, [market_view()])
         case GetBook():
             return BookReport(body.request_id, book_report().market, "Up", book_report().book)
+        case WatchMarkets() | UnwatchMarkets():
+            return WatchReport(body.command_id, [watched("*", "btc-15m-1", from_settings=True)])
+        case GetWatchList():
+            return WatchReport(body.request_id, [watched("*", "btc-15m-1", from_settings=True)])
         case PlaceOrder():
             return PlaceAnswer(body.command_id, filled_order())
         case GetOrder() | GetOrders():
@@ -112,6 +120,10 @@ def typed(capsys: pytest.CaptureFixture[str]) -> Typed:
     [
         ["status"],
         ["markets"],
+        ["markets", "btc"],
+        ["markets", "watch", "*"],
+        ["markets", "unwatch", "*"],
+        ["markets", "watched"],
         ["book", "btc-15m-1", "Up"],
         ["book", "--market", "btc-15m-1", "--outcome", "Up"],
         PLACE,
@@ -147,6 +159,121 @@ def test_status_fails_when_one_process_is_silent(typed: Typed) -> None:
 
     assert code == ExitCode.UNAVAILABLE
     assert rows[-1]["ready"] is False
+
+
+@pytest.mark.parametrize(
+    ("argv", "query"),
+    [
+        ([], ""),
+        (["btc"], "btc"),
+        (["--json", "btc"], "btc"),
+        (["btc", "--json"], "btc"),
+        (["find", "watch"], "watch"),
+        (["--", "watched"], "watched"),
+        (["--", "-5"], "-5"),
+        ([""], ""),
+    ],
+)
+def test_a_first_word_that_is_no_command_is_what_to_look_for(typed: Typed, argv: list[str], query: str) -> None:
+    code, _, err = typed("markets", *argv)
+
+    [(_, body, _)] = typed.bus.asked
+    assert (code, err) == (0, "")
+    assert isinstance(body, GetMarkets)
+    assert body.query == query
+
+
+@pytest.mark.parametrize("argv", [["btc", "eth"], ["--bogus"], ["watch"], ["unwatch"], ["watched", "btc"]])
+def test_words_too_many_or_too_few_are_usage(typed: Typed, argv: list[str]) -> None:
+    code, shown = typed.json("markets", *argv)
+
+    assert code == ExitCode.USAGE
+    assert shown["error"]["code"] == "BAD_REQUEST"
+    assert typed.bus.asked == []
+
+
+def test_help_of_markets_tells_of_the_query_and_the_commands(typed: Typed) -> None:
+    code, out, err = typed("markets", "--help")
+
+    assert (code, err) == (0, "")
+    assert all(word in out for word in ("[QUERY]", "watch", "unwatch", "watched"))
+
+
+def test_watch_sends_the_entries_and_shows_what_they_came_to(typed: Typed) -> None:
+    def script(body: Message) -> Answer:
+        assert isinstance(body, WatchMarkets)
+        return WatchReport(body.command_id, [watched("*", "a", from_settings=True), watched("btc", "btc-15m-1")])
+
+    typed.bus = FakeBus(script)
+    code, shown = typed.json("markets", "--json", "watch", "btc")
+
+    [(owner, body, _)] = typed.bus.asked
+    assert isinstance(body, WatchMarkets)
+    assert (owner, body.entries) == ("market_data", ["btc"])
+    assert code == ExitCode.OK
+    assert shown == [
+        {"entry": "btc", "from": "command", "markets": 1, "slugs": ["btc-15m-1"], "problem": None},
+    ]
+
+
+NO_ETH = "no market has the slug eth: see polyexec markets"
+
+
+def half_found(body: Message) -> Answer:
+    entries = [watched("btc", "btc-15m-1"), watched("eth", problem=NO_ETH)]
+    assert isinstance(body, WatchMarkets)
+    return WatchReport(body.command_id, entries)
+
+
+def test_an_entry_that_came_to_nothing_is_one_line_and_a_refusal(typed: Typed) -> None:
+    typed.bus = FakeBus(half_found)
+
+    code, out, err = typed("markets", "watch", "btc", "eth")
+
+    assert code == ExitCode.REFUSED
+    assert err == f"error: entries: eth: {NO_ETH} [UNKNOWN_MARKET]\n"
+    assert "btc-15m-1" in out
+
+
+def test_an_entry_that_came_to_nothing_is_an_error_object_beside_the_entries(typed: Typed) -> None:
+    typed.bus = FakeBus(half_found)
+
+    code, shown = typed.json("markets", "watch", "btc", "eth")
+
+    assert code == ExitCode.REFUSED
+    assert shown["error"] == {"code": "UNKNOWN_MARKET", "message": f"eth: {NO_ETH}", "field": "entries"}
+    assert [(entry["entry"], entry["problem"]) for entry in shown["entries"]] == [("btc", None), ("eth", NO_ETH)]
+
+
+def test_an_entry_nobody_has_looked_for_in_time_says_where_to_look(typed: Typed) -> None:
+    typed.bus = FakeBus(
+        lambda body: WatchReport(getattr(body, "command_id", "") or getattr(body, "request_id", ""), [watched("btc")])
+    )
+
+    code, out, err = typed("markets", "watch", "btc")
+
+    assert code == ExitCode.REFUSED
+    assert "not looked for yet" in out
+    assert "btc: not found yet: polyexec markets watched tells when it is" in err
+
+
+def test_a_malformed_entry_is_refused_with_its_field(typed: Typed) -> None:
+    typed.bus = FakeBus(
+        lambda body: Refused(getattr(body, "command_id", ""), Reason.BAD_REQUEST, "'0x1' is not one", "entries")
+    )
+
+    code, shown = typed.json("markets", "watch", "0x1")
+
+    assert code == ExitCode.REFUSED
+    assert shown == {"error": {"code": "BAD_REQUEST", "message": "'0x1' is not one", "field": "entries"}}
+
+
+def test_unwatch_of_what_is_not_on_the_list_is_said_and_no_error(typed: Typed) -> None:
+    code, out, err = typed("markets", "unwatch", "*", "btc")
+
+    assert code == ExitCode.OK
+    assert "settings" in out
+    assert err == "not on the watch list: btc\n"
 
 
 def test_place_passes_words_on_and_returns_the_fill(typed: Typed) -> None:

@@ -22,6 +22,7 @@ from tests.services.cli.samples import (
     market_view,
     order,
     position,
+    watched,
 )
 
 ORDER_KEYS = [
@@ -216,6 +217,10 @@ def test_durations_are_short(seconds: int, text: str) -> None:
         (render.positions_text([]), ("no positions",)),
         (render.markets_text([market_view()]), ("btc-15m-1", "Up/Down", "0.48", "-")),
         (render.markets_text([]), ("no markets",)),
+        (render.watched_text([]), ("nothing is watched", "markets watch")),
+        (render.watched_text([watched("*", "a", "b", "c", "d", from_settings=True)]), ("settings", "4: a, b, c, ...")),
+        (render.watched_text([watched("*", "a", problem="2 do not fit")]), ("command", "a", "2 do not fit")),
+        (render.watched_text([watched("btc")]), ("btc", "not looked for yet")),
         (render.book_text(book_report(), 5), ("0.52", "0.48", "LIVE")),
         (render.status_text(render.status_json(("x",), {}, 0)), ("x", "SILENT", "no heartbeat heard")),
     ],
