@@ -95,7 +95,8 @@ class Rerun:
         self.totals = Totals()
         self._wanted = wanted.strip().lower()
         self._tokens: dict[str, TokenTally] = {}
-        self._open: dict[int, None] = {}
+        self._open: dict[int, set[str]] = {}
+        self._listed: set[str] = set()
 
     def step(self, moment: Moment) -> list[Effect]:
         """Live one moment. Raises Refusal(BAD_RECORDING) for a row that cannot be read."""
@@ -122,17 +123,31 @@ class Rerun:
             self.totals.gaps += 1
             return self._lose_all(f"the recording has a gap: {message.reason}", now)
         if isinstance(message, MarketListed):
-            return self.board.discovered([message.market], now.mono_ns, now) if self._wants(message.market) else []
+            return self._list(message.market, now)
         return self._mark(message, now) if isinstance(message, FeedMark) else []
+
+    def _list(self, market: Market, now: Now) -> list[Effect]:
+        """A market may be told of behind the connection that asks for it: they come on two topics."""
+        if not self._wants(market):
+            return []
+        effects = self.board.discovered([market], now.mono_ns, now)
+        fresh = [token_id for token_id in market.token_ids if token_id not in self._listed]
+        self._listed.update(market.token_ids)
+        for connection, tokens in self._open.items():
+            asked = [token_id for token_id in fresh if token_id in tokens]
+            if asked:
+                effects += self.board.on_opened(connection, asked, now)
+        return effects
 
     def _mark(self, mark: FeedMark, now: Now) -> list[Effect]:
         match mark.kind:
             case "OPENED" | "ADDED":
                 self.totals.opened += mark.kind == "OPENED"
-                self._open[mark.connection] = None
+                self._open.setdefault(mark.connection, set()).update(mark.token_ids)
                 return self.board.on_opened(mark.connection, mark.token_ids, now)
             case "REMOVED":
-                return self.board.on_removed(mark.connection, mark.token_ids, now)
+                self._open.get(mark.connection, set()).difference_update(mark.token_ids)
+                return []  # the board is told why a token goes, not where from
             case _:
                 self.totals.lost += 1
                 self._open.pop(mark.connection, None)

@@ -33,6 +33,7 @@ from common.settings import Settings, load_settings
 from common.telemetry import READY
 from common.topology import supervisor_socket
 from services.market_data.core import Board
+from services.market_data.feed import EPOCH_SHIFT
 from services.market_data.feeds import Rules
 from services.market_data.recorded import Moment, Rerun, TokenTally, moments
 
@@ -106,12 +107,12 @@ class Published:
         self._speed = speed
 
     async def start(self, edge: Edge) -> Callable[[], Awaitable[None]] | None:
-        board = Board(Rules.of(edge.settings.market_data), edge.epoch.n)
-        self.rerun = Rerun(board, self._wanted)
+        board = Board(Rules.of(edge.settings.market_data), edge.epoch.n << EPOCH_SHIFT)
+        rerun = self.rerun = Rerun(board, self._wanted)
         edge.serve_asks(lambda query, sender: _answer(board, query, sender))
-        edge.serve_snapshots(lambda topic: board.snapshot(topic, time.time_ns()))
+        edge.serve_snapshots(lambda topic: board.snapshot(topic, rerun.totals.last_ns))
         edge.set_state(READY, "replays a recording")
-        edge.spawn(self._play(edge, self.rerun), "replay")
+        edge.spawn(self._play(edge, rerun), "replay")
         return None
 
     async def _play(self, edge: Edge, rerun: Rerun) -> None:

@@ -2,13 +2,13 @@
 
 In: market_data's "instruments" and "frames" streams, their gaps, the times of arrival. Out: entries for the writer, in
 order, bounded. When it is full the newest entries are dropped and counted; once half of it is free again a GAP says
-how many, followed by the markets and connections of that moment: what was lost makes every book before it worthless.
+how many. What was lost makes every book worthless, so the streams are joined anew: connections and books come again.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from common.instruments import Market
 from common.messages import FeedFrame, FeedMark, MarketListed, Message
@@ -81,7 +81,7 @@ class Scene:
 
 
 class Tape:
-    """Entries between the streams and the writer, at most `rows_max` and `bytes_max`; a gap's scene comes on top."""
+    """Entries between the streams and the writer, at most `rows_max` and `bytes_max`; a gap's markets come on top."""
 
     def __init__(self, rows_max: int, bytes_max: int = BYTES_MAX) -> None:
         self.counters: Counter[str] = Counter(frames_lost=0, gaps=0, marks_unknown=0)
@@ -89,6 +89,10 @@ class Tape:
         self.bytes = 0
         self.lost = 0
         """Entries dropped since it was full; 0 when nothing is missing."""
+        self.joined = False
+        """Whether the connections are known; frames that come before are of no use."""
+        self.wants_anew = False
+        """Ask for a snapshot of the frames stream: there is room again."""
         self._rows_max = rows_max
         self._bytes_max = bytes_max
         self._entries: list[Entry] = []
@@ -100,26 +104,30 @@ class Tape:
         """Markets that were listed, changed, or stand in a snapshot; what is known already is not repeated."""
         for body in bodies:
             if isinstance(body, MarketListed) and not self._scene.knows(body.market):
-                self._add(market_entry(body, now_ns), now_ns)
+                self._add(market_entry(body, now_ns))
 
-    def on_frames_snapshot(self, bodies: Sequence[Message], now_ns: int) -> None:
-        """The connections that are open: from here on nothing is missing."""
+    def on_frames_snapshot(self, bodies: Iterable[Message], now_ns: int) -> None:
+        """The connections that are open and the books on them: from here on nothing is missing."""
+        self.joined, self.wants_anew = True, False
         for body in bodies:
             if isinstance(body, FeedMark) and body.kind == OPENED:
-                self._add(mark_entry(body, now_ns), now_ns)
+                self._add(mark_entry(body, now_ns))
+            elif isinstance(body, FeedFrame):
+                self._add(Entry(now_ns, body.connection, FRAME, body.raw))
 
-    def on_frames(self, body: Message, now_ns: int) -> None:
+    def on_frames(self, body: Message) -> None:
         if isinstance(body, FeedFrame):
-            self._add(Entry(body.received_ns, body.connection, FRAME, body.raw), now_ns)
+            self._add(Entry(body.received_ns, body.connection, FRAME, body.raw))
         elif isinstance(body, FeedMark) and body.kind in MARKS:
-            self._add(mark_entry(body, body.at_ns), now_ns)
+            self._add(mark_entry(body, body.at_ns))
         else:
             self.counters["marks_unknown"] += 1
 
     def on_frames_gap(self, now_ns: int) -> None:
         """The stream lost something: nothing is known of any connection until the next snapshot."""
         self.counters["gaps"] += 1
-        self._add(gap_entry(Gap(0, "the stream of frames was interrupted"), now_ns), now_ns)
+        self._add(gap_entry(Gap(0, "the stream of frames was interrupted"), now_ns))
+        self.joined = False
 
     # --- to the writer ---
 
@@ -130,23 +138,26 @@ class Tape:
         return taken
 
     def resume(self, now_ns: int) -> None:
-        """Once there is room again: say what was dropped, and begin anew."""
+        """Once there is room again: say what was dropped, repeat the markets, want the rest anew."""
         if self.lost and self.rows <= self._rows_max // 2 and self.bytes <= self._bytes_max // 2:
             gap = gap_entry(Gap(self.lost, "the recorder could not write fast enough"), now_ns)
             self.lost = 0
             self.counters["gaps"] += 1
+            self._scene.apply(gap)
             for entry in [gap, *self._scene.entries(now_ns)]:
                 self._append(entry)
+            self.joined, self.wants_anew = False, True
 
-    def _add(self, entry: Entry, now_ns: int) -> None:
-        self.resume(now_ns)
+    def _add(self, entry: Entry) -> None:
         self._scene.apply(entry)
+        useless = not self.joined and entry.kind == FRAME
         full = self.rows >= self._rows_max or self.bytes + len(entry.payload) > self._bytes_max
         if self.lost or full:
             self.lost += 1
-            self.counters["frames_lost"] += entry.kind == FRAME
-        else:
+        elif not useless:
             self._append(entry)
+            return
+        self.counters["frames_lost"] += entry.kind == FRAME
 
     def _append(self, entry: Entry) -> None:
         self._entries.append(entry)

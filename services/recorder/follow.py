@@ -37,23 +37,19 @@ class Instruments:
 
 
 class Frames:
-    """Raw frames and what happened to their connections. `joined`: nothing is missing at the moment."""
+    """Raw frames and what happened to their connections."""
 
     def __init__(self, writer: Writer) -> None:
-        self.joined = False
         self._writer = writer
 
     def on_snapshot(self, bodies: Sequence[Message]) -> None:
-        self.joined = True
         now = time.time_ns()
         self._writer.put(lambda tape: tape.on_frames_snapshot(bodies, now))
 
     def on_event(self, body: Message) -> None:
-        now = time.time_ns()
-        self._writer.put(lambda tape: tape.on_frames(body, now))
+        self._writer.put(lambda tape: tape.on_frames(body))
 
     def on_gap(self) -> None:
-        self.joined = False
         now = time.time_ns()
         self._writer.put(lambda tape: tape.on_frames_gap(now))
 
@@ -84,10 +80,13 @@ class Following:
     async def _keep_showing(self) -> None:
         while True:
             await asyncio.sleep(REPORT_S)
+            if self._writer.take_wish():
+                self._edge.unsubscribe(OWNER, FRAMES)
+                self._edge.subscribe(OWNER, FRAMES, self._frames)
             self._show()
 
     def _show(self) -> None:
-        waiting = "" if self._frames.joined else f"waiting for frames from {OWNER}"
+        waiting = "" if self._writer.joined else f"waiting for frames from {OWNER}"
         for name, value in self._writer.counters().items():
             self._edge.counters[name] = value
         self._edge.set_state(READY, self._writer.trouble or waiting)

@@ -63,6 +63,16 @@ class Writer:
             if self._much_waits():
                 self._changed.notify()
 
+    @property
+    def joined(self) -> bool:
+        """Whether frames are recorded as they come."""
+        return self._tape.joined
+
+    def take_wish(self) -> bool:
+        """Whether the frames stream is to be joined anew; said once. Something was dropped, and there is room again."""
+        wish, self._tape.wants_anew = self._tape.wants_anew, False
+        return wish
+
     def counters(self) -> dict[str, int]:
         """For the heartbeat."""
         return {"rows_waiting": self._tape.rows + len(self._taken), **self._counters, **self._tape.counters}
