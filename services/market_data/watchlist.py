@@ -30,7 +30,8 @@ COMMANDS_KEPT = 1_000
 """Commands whose repeat is answered and not done again."""
 FORMS = "a slug, a condition id (0x and 64 hex digits), a token id, query:WORDS, or * (the busiest markets)"
 
-_SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+"""No dots: a `*` that the shell replaced by file names is refused as a whole."""
 _CONDITION = re.compile(r"0x[0-9a-f]{64}")
 _TOKEN = re.compile(r"[1-9][0-9]{19,77}")
 _TOKEN_DIGITS = 20

@@ -74,6 +74,7 @@ def test_an_entry_has_one_spelling(text: str, entry: Entry) -> None:
         "",
         " ",
         "two words",
+        "README.md",
         "a,b",
         "https://example.com/market/x",
         "0x12",

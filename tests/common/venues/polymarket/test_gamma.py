@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from common.errors import Refusal
-from common.venues.polymarket.gamma import GammaMarket, parse_gamma_market, parse_gamma_page
+from common.venues.polymarket.gamma import GammaMarket, parse_gamma_market, parse_gamma_page, parse_search_page
 
 FIXTURE = Path(__file__).parents[5] / "shared" / "fixtures" / "polymarket" / "gamma_market.json"
 ROW: dict[str, object] = {
@@ -46,6 +46,7 @@ def test_a_recorded_market_is_read() -> None:
         {"closed": True},
         {"accepting": False},
         {"order_book": False},
+        {"placeholder": True},
         {"token_ids": ("11",)},
         {"token_ids": ("11", "11")},
         {"outcomes": ("Up", "Down", "Same"), "token_ids": ("1", "2", "3")},
@@ -72,3 +73,31 @@ def test_what_is_no_page_is_refused(raw: str) -> None:
 def test_the_last_page_has_no_cursor() -> None:
     assert parse_gamma_page('{"markets":[],"next_cursor":null}').next_cursor == ""
     assert parse_gamma_page("[]").next_cursor == ""
+
+
+@pytest.mark.parametrize("condition_id", ["0xc1/../x", "0xc1?y", "0x\u00fc", "../book"])
+def test_an_id_that_would_lead_elsewhere_as_part_of_a_path_is_refused(condition_id: str) -> None:
+    with pytest.raises(Refusal, match="conditionId"):
+        parse_gamma_market(ROW | {"conditionId": condition_id})
+
+
+def test_the_placeholder_of_outcomes_to_come_is_told() -> None:
+    (market,) = parse_gamma_page(json.dumps([ROW | {"negRiskOther": True}])).markets
+    assert market.placeholder
+
+
+def test_a_search_gives_the_ids_of_the_open_markets_of_its_events() -> None:
+    events = [
+        {"title": "one", "markets": [{"conditionId": "0xc1"}, {"conditionId": "0xc2", "closed": True}]},
+        {"title": "two", "markets": [{"conditionId": "0xc3", "closed": False}, {"slug": "no id"}]},
+        {"title": "three"},
+    ]
+    page = parse_search_page(json.dumps({"events": events, "pagination": {"hasMore": True, "totalResults": 9}}))
+    assert (page.condition_ids, page.has_more) == (("0xc1", "0xc3"), True)
+    assert parse_search_page('{"events":null}') == parse_search_page('{"events":[]}')
+
+
+@pytest.mark.parametrize("raw", ["[]", "{}", "<html>", '{"events":[1]}', '{"events":[{"markets":{}}]}'])
+def test_what_is_no_page_of_search_results_is_refused(raw: str) -> None:
+    with pytest.raises(Refusal):
+        parse_search_page(raw)
