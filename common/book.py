@@ -19,8 +19,8 @@ from common.types import Side
 _encode = msgspec.msgpack.Encoder().encode
 
 
-class _Ladder:
-    """One side: size by price, and the prices ascending."""
+class Ladder:
+    """One side: size by price, and the prices ascending. Whoever changes one changes both (`put`)."""
 
     __slots__ = ("prices", "sizes")
 
@@ -55,45 +55,45 @@ def _totals(levels: Iterable[Level]) -> dict[int, int]:
 class Book:
     """The levels of one token. Several levels of one price in a snapshot count once, the last one."""
 
-    __slots__ = ("_asks", "_bids")
+    __slots__ = ("ask_side", "bid_side")
 
     def __init__(self) -> None:
-        self._bids = _Ladder()
-        self._asks = _Ladder()
+        self.bid_side = Ladder()
+        self.ask_side = Ladder()
 
     def replace(self, bids: Iterable[Level], asks: Iterable[Level]) -> None:
         """Everything known before is void; the order of the levels does not matter."""
-        self._bids.replace(bids)
-        self._asks.replace(asks)
+        self.bid_side.replace(bids)
+        self.ask_side.replace(asks)
 
     def apply(self, side: Side, price: int, size: int) -> None:
         """The new total at one price; 0 or less removes the level."""
-        (self._bids if side is Side.BUY else self._asks).put(price, size)
+        (self.bid_side if side is Side.BUY else self.ask_side).put(price, size)
 
     def apply_all(self, bids: Iterable[Level], asks: Iterable[Level]) -> None:
         for price, size in bids:
-            self._bids.put(price, size)
+            self.bid_side.put(price, size)
         for price, size in asks:
-            self._asks.put(price, size)
+            self.ask_side.put(price, size)
 
     def best_bid(self) -> Level | None:
         """(price, size) of the highest bid."""
-        if not self._bids.prices:
+        if not self.bid_side.prices:
             return None
-        price = self._bids.prices[-1]
-        return price, self._bids.sizes[price]
+        price = self.bid_side.prices[-1]
+        return price, self.bid_side.sizes[price]
 
     def best_ask(self) -> Level | None:
         """(price, size) of the lowest ask."""
-        if not self._asks.prices:
+        if not self.ask_side.prices:
             return None
-        price = self._asks.prices[0]
-        return price, self._asks.sizes[price]
+        price = self.ask_side.prices[0]
+        return price, self.ask_side.sizes[price]
 
     @property
     def best_prices(self) -> tuple[int, int]:
         """Prices of the best bid and ask; 0 where that side is empty."""
-        bids, asks = self._bids.prices, self._asks.prices
+        bids, asks = self.bid_side.prices, self.ask_side.prices
         return (bids[-1] if bids else 0), (asks[0] if asks else 0)
 
     @property
@@ -104,20 +104,20 @@ class Book:
 
     @property
     def is_two_sided(self) -> bool:
-        return bool(self._bids.prices and self._asks.prices)
+        return bool(self.bid_side.prices and self.ask_side.prices)
 
     def bids(self, limit: int | None = None) -> list[Level]:
         """Best (highest) first."""
-        prices = self._bids.prices[::-1]
-        return [(price, self._bids.sizes[price]) for price in prices[:limit]]
+        prices = self.bid_side.prices[::-1]
+        return [(price, self.bid_side.sizes[price]) for price in prices[:limit]]
 
     def asks(self, limit: int | None = None) -> list[Level]:
         """Best (lowest) first."""
-        return [(price, self._asks.sizes[price]) for price in self._asks.prices[:limit]]
+        return [(price, self.ask_side.sizes[price]) for price in self.ask_side.prices[:limit]]
 
     def changes_to(self, bids: Iterable[Level], asks: Iterable[Level]) -> tuple[list[Level], list[Level]]:
         """The level totals that turn this book into the given one; nothing is changed."""
-        return self._bids.changes_to(bids), self._asks.changes_to(asks)
+        return self.bid_side.changes_to(bids), self.ask_side.changes_to(asks)
 
     def state_hash(self) -> str:
         """Equal books have equal hashes, however they came about."""

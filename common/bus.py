@@ -27,12 +27,14 @@ STREAM_HIGH_WATER = 100_000
 class Received(NamedTuple):
     """One message off the bus. `source` is the inbox it came through, or the process whose stream it is.
 
-    `subscription` is the topic of a new subscriber of ours; then `frame` is empty.
+    `subscription` is the topic of a new subscriber of ours, or with `ended` one that nobody reads any more; then
+    `frame` is empty.
     """
 
     source: str
     frame: bytes
     subscription: bytes | None = None
+    ended: bool = False
 
 
 class Bus(Protocol):
@@ -164,8 +166,7 @@ class ZmqBus:
                 event = socket.recv(zmq.NOBLOCK)
             except zmq.Again:
                 return
-            if event[:1] == b"\x01":
-                got.append(Received("", b"", event[1:]))
+            got.append(Received("", b"", event[1:], ended=event[:1] != b"\x01"))
 
     @staticmethod
     def _drain(source: str, socket: zmq.Socket[bytes], got: list[Received], limit: int) -> None:

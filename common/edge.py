@@ -169,6 +169,10 @@ class Edge:
         self._peer.follow(owner, topic)
         self._schedule()
 
+    def heard_ns(self, owner: str) -> int:
+        """When (monotonic) anything came from a process we listen to; a healthy one is heard every 500 ms."""
+        return self._peer.heard_ns(owner)
+
     def unsubscribe(self, owner: str, topic: str) -> None:
         self._sinks.pop((owner, topic), None)
         self._peer.unfollow(owner, topic)

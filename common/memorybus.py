@@ -59,6 +59,11 @@ class MemoryNetwork:
         if bus is not None:
             bus.subscribed(topic)
 
+    def unsubscribed(self, process: str, topic: bytes) -> None:
+        bus = self._buses.get(process)
+        if bus is not None and not any((process, topic) in other.subscriptions for other in self._buses.values()):
+            bus.subscribed(topic, ended=True)
+
     def _lost(self, sender: str, to: str, frame: bytes) -> bool:
         return self.lose is not None and self.lose(sender, to, frame)
 
@@ -72,7 +77,7 @@ class MemoryBus:
         self.heard: deque[tuple[str, bytes]] = deque()
         self.subscriptions: list[tuple[str, bytes]] = []
         self._network = network
-        self._new_subscribers: deque[bytes] = deque()
+        self._news: deque[Received] = deque()
 
     def push(self, inbox_name: str, frame: bytes) -> bool:
         return self._network.push(self.name, inbox_name, frame)
@@ -87,13 +92,14 @@ class MemoryBus:
     def unsubscribe(self, process: str, topic: bytes) -> None:
         if (process, topic) in self.subscriptions:
             self.subscriptions.remove((process, topic))
+            self._network.unsubscribed(process, topic)
 
-    def subscribed(self, topic: bytes) -> None:
-        self._new_subscribers.append(topic)
+    def subscribed(self, topic: bytes, *, ended: bool = False) -> None:
+        self._news.append(Received("", b"", topic, ended))
 
     def receive(self, limit: int) -> list[Received]:
-        got = [Received("", b"", topic) for topic in self._new_subscribers]
-        self._new_subscribers.clear()
+        got = list(self._news)
+        self._news.clear()
         for name, queue in self.inboxes.items():
             while queue and len(got) < limit:
                 got.append(Received(name, queue.popleft()))
@@ -107,7 +113,7 @@ class MemoryBus:
     def poll(self, timeout_ms: int) -> bool:
         """Whether something is there; a memory bus has nobody to wait for."""
         del timeout_ms
-        return bool(self.heard or self._new_subscribers or any(self.inboxes.values()))
+        return bool(self.heard or self._news or any(self.inboxes.values()))
 
     def close(self) -> None:
         """Nothing to release."""

@@ -118,10 +118,15 @@ class Peer:
         }
         self._request_receivers = [receiver for receiver in self._lane_receivers.values() if not receiver.facts]
         self._readers: dict[tuple[str, str], StreamReader] = {}
+        self._unsynced: dict[tuple[str, str], StreamReader] = {}
+        """The readers that need a snapshot: few, where all of them may be thousands."""
+        self._heard_ns: dict[str, int] = {}
+        self._topics_read: set[bytes] = set()
+        self._prefixes_read: set[bytes] = set()
         self._asked: dict[str, _Asked] = {}
         self._heard_of: set[str] = set()
         self._to_ack: set[tuple[str, str]] = set()
-        self._out_events: dict[str, list[bytes]] = {}
+        self._out_events: dict[str, list[Message]] = {}
         self._out_answers: dict[str, list[bytes]] = {}
         self._wanted: set[str] = set()
         self._snapshot_due_ns = 0
@@ -164,7 +169,12 @@ class Peer:
         self._out_answers.setdefault(to, []).append(encode(body))
 
     def publish(self, topic: str, body: Message) -> None:
-        self._out_events.setdefault(topic, []).append(encode(body))
+        """Stamped and encoded on flush, and only when somebody reads the topic."""
+        events = self._out_events.get(topic)
+        if events is None:
+            self._out_events[topic] = [body]
+        else:
+            events.append(body)
 
     def request(self, owner: str, request_id: str, body: Message, *, cancel: bool = False) -> None:
         """Ask `owner`, again every 200 ms, until an answer with this id comes or `forget` is called."""
@@ -179,13 +189,18 @@ class Peer:
         """Read a stream of `owner`: a snapshot first, then events, gaps seen."""
         if (owner, topic) in self._readers:
             return
-        self._readers[owner, topic] = StreamReader(owner, topic)
+        self._readers[owner, topic] = self._unsynced[owner, topic] = StreamReader(owner, topic)
         self.listen_to(owner)
         self._bus.subscribe(owner, streamed(topic))
 
     def unfollow(self, owner: str, topic: str) -> None:
+        self._unsynced.pop((owner, topic), None)
         if self._readers.pop((owner, topic), None) is not None:
             self._bus.unsubscribe(owner, streamed(topic))
+
+    def heard_ns(self, process: str) -> int:
+        """When (monotonic) anything came from a process we listen to; it says hello every HELLO_NS. 0: never."""
+        return self._heard_ns.get(process, 0)
 
     def is_synced(self, owner: str, topic: str) -> bool:
         reader = self._readers.get((owner, topic))
@@ -255,7 +270,7 @@ class Peer:
         for asked in self._asked.values():
             if asked.owner in self.peer_epochs:
                 due = min(due, asked.sent_ns + ASK_AGAIN_NS)
-        if any(not reader.synced for reader in self._readers.values()):
+        if self._unsynced:
             due = min(due, now_ns + ASK_AGAIN_NS)
         if self._wanted:
             due = min(due, self._snapshot_due_ns)
@@ -279,8 +294,9 @@ class Peer:
 
     def _take_message(self, message: Received, items: list[Item], now_ns: int) -> None:
         if message.subscription is not None:
-            self._welcome(message.subscription)
+            self._note_reader(message.subscription, ended=message.ended)
             return
+        self._heard_ns[message.source] = now_ns
         try:
             frame = decode_frame(message.frame)
         except msgspec.DecodeError:
@@ -350,6 +366,7 @@ class Peer:
         if reader is None:
             return
         heard = reader.hear(frame)
+        self._note_synced(reader)
         origin = Origin(frame.process, frame.topic)
         if heard.gap:
             self.counters["stream_gaps"] += 1
@@ -368,16 +385,31 @@ class Peer:
                 asked.sent_ns = NEVER_ASKED
         for (owner, topic), reader in self._readers.items():
             if owner == process and reader.owner_is(epoch):
+                self._note_synced(reader)
                 self.counters["stream_gaps"] += 1
                 items.append(Item("gap", Origin(owner, topic), _EMPTY))
         for name, sender in self._lane_senders.items():
             if inbox(lane(name).inbox).owner == process and sender.on_hello(epoch):
                 items.append(Item("reset", Origin(process, name), _EMPTY))
 
-    def _welcome(self, topic: bytes) -> None:
-        """A new subscriber of what we say to it alone: now it hears us, so tell it who we are."""
-        if topic.startswith(b"@"):
+    def _note_synced(self, reader: StreamReader) -> None:
+        if reader.synced:
+            self._unsynced.pop((reader.owner, reader.topic), None)
+        else:
+            self._unsynced[reader.owner, reader.topic] = reader
+
+    def _note_reader(self, topic: bytes, *, ended: bool) -> None:
+        """Somebody reads a topic of ours, or nobody does any more."""
+        read = self._topics_read if topic.endswith(b"\0") else self._prefixes_read
+        if ended:
+            read.discard(topic)
+            return
+        read.add(topic)
+        if topic.startswith(b"@"):  # what we say to it alone: now it hears us, so tell it who we are
             self._bus.publish(topic, encode_frame(Hello(self.name, self.epoch)))
+
+    def _is_read(self, topic: bytes) -> bool:
+        return topic in self._topics_read or any(map(topic.startswith, self._prefixes_read))
 
     # --- sending ---
 
@@ -395,10 +427,15 @@ class Peer:
         self._out_answers.clear()
 
     def _flush_events(self, topic: str, now_ns: int) -> None:
-        bodies = self._out_events.pop(topic, None)
-        if bodies:
-            for frame in self.writer.frames(topic, bodies, now_ns):
-                self._bus.publish(streamed(topic), encode_frame(frame))
+        events = self._out_events.pop(topic, None)
+        if not events:
+            return
+        address = streamed(topic)
+        if self._is_read(address):
+            for frame in self.writer.frames(topic, list(map(encode, events)), now_ns):
+                self._bus.publish(address, encode_frame(frame))
+        else:
+            self.writer.skip(topic, len(events))
 
     def _flush_acks(self) -> None:
         for lane_name, sender in sorted(self._to_ack):
@@ -414,7 +451,7 @@ class Peer:
                 continue
             if self._push(asked.inbox, Ask(self.name, epoch, [msgspec.Raw(asked.body)])):
                 asked.sent_ns = now_ns
-        for reader in self._readers.values():
+        for reader in self._unsynced.values():
             epoch = self.peer_epochs.get(reader.owner)
             if epoch is not None and reader.should_ask(now_ns):
                 wish = msgspec.Raw(encode(SnapshotWanted(reader.topic)))

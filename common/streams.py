@@ -17,8 +17,12 @@ BUFFER_MAX = 20_000
 
 ASK_AGAIN_NS = 200_000_000
 NEVER_ASKED = -ASK_AGAIN_NS
+NEVER_NS = 1 << 63
 BEAT_NS = 1_000_000_000
 """A topic that was written to gets a beat this long after, so that losing its last message is seen too."""
+
+BEAT_CHECK_NS = BEAT_NS // 10
+"""Looking for beats that are due goes through all topics, so it is done this often and not with every flush."""
 
 BEAT_MAX_NS = 64 * BEAT_NS
 """A topic that stays quiet gets further beats, each after twice the time, up to this: a beat can get lost as well."""
@@ -33,8 +37,8 @@ class StreamWriter:
         self._seqs: dict[str, int] = {}
         self._beats: dict[str, tuple[int, int]] = {}
         """When the next beat of a topic is due, and how long the pause after it is."""
-        self._beats_due_ns = 0
-        """No beat is due before."""
+        self._beats_due_ns = NEVER_NS
+        """Not looked for before."""
 
     def frames(self, topic: str, bodies: list[bytes], now_ns: int) -> list[Published]:
         """Stamp events of one topic, in order."""
@@ -46,6 +50,11 @@ class StreamWriter:
         self._beats[topic] = (due, 2 * BEAT_NS)
         self._beats_due_ns = min(self._beats_due_ns, due)
         return frames
+
+    def skip(self, topic: str, count: int) -> None:
+        """Events that nobody reads: whoever comes later begins with a snapshot behind them."""
+        self._seqs[topic] = self._seqs.get(topic, 0) + count
+        self._beats.pop(topic, None)
 
     def snapshot(self, topic: str, bodies: list[bytes]) -> list[Published]:
         """A snapshot valid at the topic's present seq."""
@@ -64,7 +73,8 @@ class StreamWriter:
         for topic in due:
             pause = self._beats[topic][1]
             self._beats[topic] = (now_ns + pause, min(2 * pause, BEAT_MAX_NS))
-        self._beats_due_ns = min((at for at, _ in self._beats.values()), default=now_ns + BEAT_NS)
+        next_due = min((at for at, _ in self._beats.values()), default=now_ns + BEAT_NS)
+        self._beats_due_ns = max(next_due, now_ns + BEAT_CHECK_NS)
         return [Published(self.process, topic, self.epoch, self._seqs[topic], False, []) for topic in due]
 
 

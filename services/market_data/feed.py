@@ -1,41 +1,46 @@
 """The shell of market_data: discovery, market-channel connections and REST books in; streams and answers out.
 
-Every decision is core.py's (books, trust) or shards.py's (which connection). This file moves bytes and keeps time.
+Every decision is core.py's (books, trust) or pool.py's (which connection). This file moves bytes and keeps time.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from random import Random
 
 from common.edge import Edge
-from common.effects import Now, Publish
+from common.effects import Log, Now, Publish
 from common.errors import Refusal
 from common.http import HttpClient, HttpFailure, HttpReply
-from common.messages import GetBook, GetMarkets, Message
+from common.messages import FeedFrame, FeedMark, GetBook, GetMarkets, Message
 from common.reasons import Reason
-from common.types import FeedState
-from common.venues.polymarket.market import add_frame, parse_market_frame, remove_frame, subscribe_frame
-from common.venues.polymarket.wire import BookObject, parse_book
+from common.venues.polymarket.market import add_frame, remove_frame, subscribe_frame
+from common.venues.polymarket.wire import BookObject, encode_json, parse_book, parse_books
 from common.ws import Loss, WsClient
-from services.market_data.core import Board, Effect
+from services.market_data.core import Board
 from services.market_data.discovery import discover
-from services.market_data.shards import Change, Shards
+from services.market_data.feeds import CHECK_NS, Drop, Effect, FetchBooks, Move, Rules
+from services.market_data.pool import Add, Close, Open, Order, Pool, Remove
 
-FETCHES_AT_ONCE = 4
+FRAMES = "frames"
+NS_PER_S = 1_000_000_000
+EPOCH_SHIFT = 20
+"""A token may lose its continuity a million times in one life of the process."""
 REQUEST_TIMEOUT_S = 5.0
+RETRY_AFTER_MAX_S = 60
 FIRST_REFRESH_S = 1.0
 WATCH_S = 1.0
 
 
-class Shard:
-    """One market-channel connection and the tokens on it."""
+class Line:
+    """One market-channel connection, of the pool's number."""
 
     def __init__(self, feed: MarketFeed, number: int, rng: Random) -> None:
         self._feed = feed
         self._number = number
+        self._is_open = False
         settings = feed.edge.settings
         self.ws = WsClient(
             settings.polymarket.market_ws_url,
@@ -45,26 +50,25 @@ class Shard:
             rng=rng,
             counters=feed.edge.counters,
         )
+        self.task = feed.edge.spawn(self.ws.run(), f"market-channel-{number}")
 
     @property
-    def tokens(self) -> list[str]:
-        return self._feed.shards.tokens(self._number)
+    def is_open(self) -> bool:
+        return self._is_open
 
     def on_connected(self) -> Sequence[bytes]:
-        board = self._feed.board
-        self._feed.perform(board.on_subscribed(self.tokens, _now()))
-        return [subscribe_frame(self.tokens, custom=False)]
+        self._is_open = True
+        return self._feed.on_opened(self._number)
 
     def on_frame(self, raw: bytes) -> None:
-        self._feed.on_frame(raw, self.ws)
+        self._feed.on_frame(self._number, raw)
 
     def on_pong(self) -> None:
-        """Nothing: a book is LIVE by its snapshot, and dead_after_s watches the silence."""
+        """Nothing: a book is LIVE by its events and witnesses, and dead_after_s watches the silence."""
 
     def on_lost(self, loss: Loss) -> None:
-        reason = f"{loss.kind.value}: {loss.text}"
-        self._feed.edge.log.warning("market_feed_lost", shard=self._number, kind=loss.kind.value, text=loss.text)
-        self._feed.perform(self._feed.board.on_lost(self.tokens, FeedState.CONNECTING, reason, _now()))
+        self._is_open = False
+        self._feed.on_lost(self._number, loss)
 
 
 class MarketFeed:
@@ -72,14 +76,16 @@ class MarketFeed:
 
     def __init__(self, edge: Edge, *, rng: Random) -> None:
         self.edge = edge
-        self.board = Board(edge.settings.market_data.markets_max)
-        self.shards = Shards()
+        settings = edge.settings.market_data
+        self.board = Board(Rules.of(settings), edge.epoch.n << EPOCH_SHIFT)
+        self.pool = Pool(settings.tokens_per_connection, settings.rotate_after_s * NS_PER_S)
         self._rng = rng
-        self._connections: list[Shard] = []
-        self._fetching: set[str] = set()
-        self._fetch_again: set[str] = set()
-        self._fetch_gate = asyncio.Semaphore(FETCHES_AT_ONCE)
-        self._trouble = ""
+        self._lines: dict[int, Line] = {}
+        self._flushing = False
+        self._last_frame = b""
+        self._records = edge.settings.recorder.enabled
+        self._custom = settings.custom_features
+        self._rest_trouble = self._trouble = ""
         self._was_live = False
         venue = edge.settings.polymarket
         self._gamma = self._client(venue.gamma_url)
@@ -96,9 +102,10 @@ class MarketFeed:
 
     def start(self) -> None:
         self.edge.serve_asks(self.answer)
-        self.edge.serve_snapshots(lambda topic: self.board.snapshot(topic, time.time_ns()))
+        self.edge.serve_snapshots(self.snapshot)
         self.edge.set_state("STARTING", "looking for markets")
         self.edge.spawn(self._keep_discovering(), "discovery")
+        self.edge.spawn(self._keep_time(), "time")
         self.edge.spawn(self._keep_watching(), "watch")
 
     async def close(self) -> None:
@@ -115,51 +122,161 @@ class MarketFeed:
             return [self.board.book_report(query)]
         raise Refusal(Reason.UNKNOWN_MESSAGE, f"market_data does not answer {type(query).__name__}")
 
-    def perform(self, effects: list[Effect]) -> None:
-        for effect in effects:
-            if isinstance(effect, Publish):
-                self.edge.publish(effect.topic, effect.body)
-            elif effect.token_id in self._fetching:
-                self._fetch_again.add(effect.token_id)  # what is on its way may be older than the reason to ask
-            else:
-                self._fetching.add(effect.token_id)
-                self.edge.spawn(self._fetch(effect.token_id), "fetch-book")
-
-    # --- venue ---
-
-    def on_frame(self, raw: bytes, ws: WsClient) -> None:
-        try:
-            events = parse_market_frame(raw)
-        except Refusal as refusal:
-            # Whose book it was cannot be told: all books of this connection come anew.
-            self.edge.counters["frames_unreadable"] += 1
-            ws.drop(f"unreadable frame: {refusal.message}"[:100])
-            return
+    def snapshot(self, topic: str) -> list[Message]:
         now = _now()
-        for event in events:
-            self.perform(self.board.on_event(event, now))
+        if topic == FRAMES:
+            return [self._mark(number, "OPENED", now) for number, line in self._lines.items() if line.is_open]
+        self.perform(self.board.flush(now))  # the snapshot holds what was applied: it is published first
+        return self.board.snapshot(topic, now.wall_ns)
+
+    def perform(self, effects: Iterable[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Publish():
+                    self.edge.publish(effect.topic, effect.body)
+                case FetchBooks():
+                    self.edge.spawn(self._fetch(effect), "fetch-books")
+                case Move():
+                    self.edge.log.warning("token_moved", token=effect.token_id, away_from=effect.connection)
+                    self.edge.spawn(self._obey(self.pool.move(effect.token_id, effect.connection)), "move")
+                case Drop():
+                    self._lines[effect.connection].ws.drop(effect.reason)
+                case Log():
+                    getattr(self.edge.log, effect.level)(effect.event, **effect.fields)
+
+    # --- connections ---
+
+    def on_opened(self, connection: int) -> Sequence[bytes]:
+        """The frames to send first. A connection that lost its last token meanwhile is about to be closed."""
+        tokens, now = self.pool.tokens(connection), _now()
+        if not tokens:
+            return []
+        self.pool.opened(connection, now.mono_ns)
+        self._record(self._mark(connection, "OPENED", now))
+        self.perform(self.board.on_opened(connection, tokens, now))
+        return [subscribe_frame(tokens, custom=self._custom)]
+
+    def on_lost(self, connection: int, loss: Loss) -> None:
+        now, reason = _now(), f"{loss.kind.value}: {loss.text}"
+        self.edge.log.warning("market_feed_lost", connection=connection, kind=loss.kind.value, text=loss.text)
+        self._record(self._mark(connection, "LOST", now, text=reason))
+        self.perform(self.board.on_lost(connection, reason, now))
+        for order in self.pool.lost(connection):
+            assert isinstance(order, Close)
+            self._close_line(order.connection)
+
+    def on_frame(self, connection: int, raw: bytes) -> None:
+        now = _now()
+        if self._records:
+            self.edge.publish(FRAMES, FeedFrame(connection, now.wall_ns, raw))
+        self._last_frame = raw
+        effects = self.board.on_frame(connection, raw, now)
+        if effects:
+            self.perform(effects)
+        if not self._flushing:
+            # Behind everything this turn of the loop still brings: one delta a token, whatever came.
+            self._flushing = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = False
+        self.perform(self.board.flush(_now()))
         if not self._was_live:
             self._show_state()
 
-    async def _fetch(self, token_id: str) -> None:
-        """GET /book, again when it was wanted again meanwhile. When it fails, the watch asks again."""
-        book: BookObject | None = None
-        wanted = True
-        while wanted:
-            self._fetch_again.discard(token_id)
-            async with self._fetch_gate:
-                book = _book_of(await self._clob.request("GET", "/book", query=[("token_id", token_id)]))
-            wanted = token_id in self._fetch_again
-        self._fetching.discard(token_id)
-        if book is None or book.token_id != token_id:
-            self.edge.counters["book_fetches_failed"] += 1
-            return
-        self.perform(self.board.on_fetched(book, _now()))
+    async def _obey(self, orders: Sequence[Order]) -> None:
+        for order in orders:
+            match order:
+                case Open():
+                    self._lines[order.connection] = Line(self, order.connection, self._rng)
+                case Close():
+                    self._close_line(order.connection)
+                case Remove():
+                    await self._send(order.connection, remove_frame(order.token_ids))
+                    self._record(self._mark(order.connection, "REMOVED", _now(), order.token_ids))
+                case Add():
+                    frame = add_frame(order.token_ids, custom=self._custom)
+                    if await self._send(order.connection, frame):
+                        now = _now()
+                        self._record(self._mark(order.connection, "ADDED", now, order.token_ids))
+                        self.perform(self.board.on_opened(order.connection, order.token_ids, now))
+
+    async def _send(self, connection: int, frame: bytes) -> bool:
+        """False when it is not open: then on_opened names all its tokens."""
+        line = self._lines.get(connection)
+        return line is not None and line.is_open and await line.ws.send(frame)
+
+    def _close_line(self, connection: int) -> None:
+        line = self._lines.pop(connection)
+        line.task.cancel()
+        now = _now()
+        if line.is_open:
+            self._record(self._mark(connection, "LOST", now, text="not needed any more"))
+        self.perform(self.board.on_lost(connection, "the connection is not needed any more", now))
+
+    # --- recording ---
+
+    def _mark(
+        self, connection: int, kind: str, now: Now, token_ids: Sequence[str] | None = None, text: str = ""
+    ) -> FeedMark:
+        tokens = self.pool.tokens(connection) if token_ids is None else list(token_ids)
+        return FeedMark(connection, now.wall_ns, kind, tokens, text)
+
+    def _record(self, mark: FeedMark) -> None:
+        if self._records:
+            self.edge.publish(FRAMES, mark)
+
+    # --- REST ---
+
+    async def _fetch(self, request: FetchBooks) -> None:
+        """GET /book or POST /books. Whatever came of it, the board hears of it and asks again when it must."""
+        books: Sequence[BookObject] = ()
+        try:
+            books = await self._books(request.token_ids)
+            trouble = ""
+        except Refusal as refusal:
+            trouble = refusal.message
+        if trouble != self._rest_trouble:
+            self._rest_trouble = trouble
+            self.edge.log.warning("books_unavailable" if trouble else "books_available", text=trouble)
+        self.perform(self.board.on_fetched(request, books, _now()))
+
+    async def _books(self, token_ids: Sequence[str]) -> list[BookObject]:
+        """Raises Refusal when there is no answer that can be read."""
+        if len(token_ids) == 1:
+            reply = await self._clob.request("GET", "/book", query=[("token_id", token_ids[0])])
+            if isinstance(reply, HttpReply) and reply.status == 404:
+                return []
+            return [parse_book(self._body(reply))]
+        wanted = encode_json([{"token_id": token_id} for token_id in token_ids])
+        return parse_books(self._body(await self._clob.request("POST", "/books", body=wanted)))
+
+    def _body(self, reply: HttpReply | HttpFailure) -> bytes:
+        if isinstance(reply, HttpFailure):
+            raise Refusal(Reason.VENUE_UNAVAILABLE, f"polymarket.clob_url: {reply.kind.value}: {reply.text}")
+        if reply.status == 429:
+            asked = reply.headers.get("Retry-After", "")
+            pause_s = min(int(asked), RETRY_AFTER_MAX_S) if asked.isdecimal() else 1
+            self.board.feeds.pause_requests(time.monotonic_ns() + pause_s * NS_PER_S)
+        if reply.status != 200:
+            raise Refusal(Reason.VENUE_UNAVAILABLE, f"polymarket.clob_url: HTTP {reply.status}")
+        return reply.body
+
+    # --- time ---
+
+    async def _keep_time(self) -> None:
+        pause_s = min(CHECK_NS, NS_PER_S // self.edge.settings.market_data.depth_updates_per_s) / NS_PER_S
+        while True:
+            await asyncio.sleep(pause_s)
+            now = _now()
+            self.perform(self.board.flush(now))
+            self.perform(self.board.on_time(now))
 
     async def _keep_watching(self) -> None:
         while True:
             await asyncio.sleep(WATCH_S)
-            self.perform(self.board.overdue(_now()))
+            await self._obey(self.pool.rotate(time.monotonic_ns(), self.board.feeds.sources()))
+            self.perform(self.board.sample(self._last_frame))
             self.edge.counters.update(self.board.counters)
             self.board.counters.clear()
             self._show_state()
@@ -178,35 +295,22 @@ class MarketFeed:
                     self.edge.log.warning("discovery_trouble", text=found.trouble, found=len(found.markets))
                 else:
                     self.edge.log.info("discovery_recovered", found=len(found.markets))
-            self.perform(self.board.discovered(found.markets, began_ns))
-            await self._follow(self.shards.follow(self.board.open_tokens()))
+            self.perform(self.board.discovered(found.markets, began_ns, _now()))
+            await self._obey(self.pool.follow(self.board.open_tokens()))
             self._show_state()
             grew = len(self.board.open_tokens()) > len(known)
             delay_s = FIRST_REFRESH_S if grew else min(delay_s * 2, float(settings.refresh_s))
             await asyncio.sleep(delay_s)
 
-    async def _follow(self, changes: list[Change]) -> None:
-        for change in changes:
-            if change.shard == len(self._connections):
-                shard = Shard(self, change.shard, self._rng)
-                self._connections.append(shard)
-                self.edge.spawn(shard.ws.run(), f"market-channel-{change.shard}")
-                continue
-            ws = self._connections[change.shard].ws
-            if change.removed:
-                await ws.send(remove_frame(change.removed))
-                self.perform(self.board.on_lost(change.removed, FeedState.CLOSED, "the market closed", _now()))
-            if change.added and await ws.send(add_frame(change.added, custom=False)):
-                self.perform(self.board.on_subscribed(change.added, _now()))
-
     def _show_state(self) -> None:
         """READY once markets were found and a first book came; the detail says what is missing."""
-        live = self.board.live_books
+        live, open_tokens = self.board.live_books, 2 * len(self.board.open_tokens())
         self.edge.counters["books_live"] = live
+        self.edge.counters["connections"] = len(self.pool)
         self._was_live = self._was_live or live > 0
         if self._was_live:
-            detail = self._trouble or ("" if live else "no book is LIVE")
-            self.edge.set_state("READY", detail)
+            doubtful = f"{open_tokens - live} of {open_tokens} books are not LIVE" if live < open_tokens else ""
+            self.edge.set_state("READY", self._trouble or doubtful)
         elif not self.board.markets:
             self.edge.set_state("STARTING", self._trouble or "no tradable market found yet")
         else:
@@ -215,13 +319,3 @@ class MarketFeed:
 
 def _now() -> Now:
     return Now(time.time_ns(), time.monotonic_ns())
-
-
-def _book_of(reply: HttpReply | HttpFailure) -> BookObject | None:
-    """The book in an answer; None when there is none that can be read."""
-    if isinstance(reply, HttpFailure) or reply.status != 200:
-        return None
-    try:
-        return parse_book(reply.body)
-    except Refusal:
-        return None

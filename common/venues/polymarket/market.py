@@ -325,6 +325,45 @@ _fast_one = msgspec.json.Decoder(_Book | _PriceChange).decode
 _fast_many = msgspec.json.Decoder(list[_Book | _PriceChange]).decode
 
 
+class PriceRow(msgspec.Struct, gc=False):
+    """One level change as the venue wrote it: decimal texts, read with wire.MICROS only where they are needed."""
+
+    asset_id: str
+    price: str
+    size: str
+    side: Side
+    best_bid: str = ""
+    best_ask: str = ""
+
+
+class PriceRows(msgspec.Struct, tag_field="event_type", tag="price_change"):
+    """A price_change frame, with no more of it decoded than a book needs. `timestamp` in milliseconds, as text."""
+
+    price_changes: list[PriceRow]
+    timestamp: str
+
+    @classmethod
+    def of(cls, event: PriceChangeEvent) -> PriceRows:
+        """The same rows from a frame of an unusual shape."""
+        rows = [
+            PriceRow(
+                change.token_id,
+                format_micros(change.price),
+                format_micros(change.size),
+                change.side,
+                _text_or_empty(change.best_bid),
+                _text_or_empty(change.best_ask),
+            )
+            for change in event.changes
+        ]
+        return cls(rows, _millis(event.timestamp_ns))
+
+
+read_price_rows: Final = msgspec.json.Decoder(PriceRows).decode
+"""A frame that is one price_change of today's shape. Raises wire.UNREADABLE for every other frame: those are for
+parse_market_frame. A market that moves sends hardly anything else, so this is the path that must be fast."""
+
+
 def parse_market_frame(raw: bytes | str) -> list[MarketEvent]:
     """Every event of one frame. A frame that is not JSON raises Refusal; the text PONG and [] give no events."""
     head = raw[:1]
@@ -502,6 +541,48 @@ def _read_resolved(item: Members) -> MarketResolvedEvent:
         winning_outcome=read_text(item, "winning_outcome"),
         timestamp_ns=read_time_ns(item, "timestamp"),
     )
+
+
+KNOWN_FIELDS: Final[dict[str, frozenset[str]]] = {
+    word: frozenset(f"event_type {names}".split())
+    for word, names in {
+        "book": "market asset_id timestamp hash bids asks tick_size last_trade_price min_order_size neg_risk",
+        "price_change": "market timestamp price_changes asset_id changes price size side hash best_bid best_ask",
+        "last_trade_price": "asset_id market price size side fee_rate_bps timestamp transaction_hash",
+        "tick_size_change": "asset_id market old_tick_size new_tick_size timestamp",
+        "best_bid_ask": "asset_id market best_bid best_ask spread timestamp",
+        "new_market": "id question market slug description assets_ids outcomes event_message timestamp tags "
+        "condition_id active clob_token_ids sports_market_type line game_start_time order_price_min_tick_size "
+        "group_item_title taker_base_fee fees_enabled fee_schedule",
+        "market_resolved": "id market assets_ids winning_asset_id winning_outcome timestamp tags event_message "
+        "question slug description outcomes",
+    }.items()
+}
+"""The fields of each event type that are known to exist (protocol section 5.2), also those nobody reads."""
+
+
+def unknown_fields(raw: bytes) -> list[str]:
+    """Names like "price_change.shiny" of fields nobody here has heard of; none for a frame that cannot be read.
+
+    Unknown fields are harmless, but they are how a change of the venue announces itself.
+    """
+    try:
+        value = decode_json(raw)
+    except Refusal:
+        return []
+    names: dict[str, None] = {}
+    for item in value if isinstance(value, list) else [value]:
+        if not isinstance(item, Mapping):
+            continue
+        word = item.get("event_type")
+        known = KNOWN_FIELDS.get(word) if isinstance(word, str) else None
+        if known is None:
+            continue
+        rows = item["price_changes"] if isinstance(item.get("price_changes"), list) else ()
+        for members in (item, *rows):
+            if isinstance(members, Mapping):
+                names.update(dict.fromkeys(f"{word}.{name[:60]}" for name in members if name not in known))
+    return list(names)
 
 
 _READERS: Final[dict[str, Callable[[Members], MarketEvent]]] = {

@@ -64,18 +64,24 @@ def members_of(raw: Raw) -> Members:
     return value
 
 
-_memo: dict[str, int] = {}
+class _Micros(dict[str, int]):
+    """Micros by venue text. Prices and sizes come again and again: each text is parsed once; full means begin anew."""
+
+    def __missing__(self, text: str) -> int:
+        micros = _parse_venue_decimal(text)
+        if len(self) >= _MEMO_MAX:
+            self.clear()
+        self[text] = micros
+        return micros
+
+
+MICROS: Final = _Micros()
+"""Exact micros of a venue decimal: `MICROS["0.52"]`. Raises Refusal(BAD_NUMBER) for anything else and below zero."""
 
 
 def micros_text(text: str) -> int:
     """Exact micros of a venue decimal ("0.52", ".48", "100.0000"), remembered; negative numbers are refused."""
-    micros = _memo.get(text)
-    if micros is None:
-        micros = _parse_venue_decimal(text)
-        if len(_memo) >= _MEMO_MAX:
-            _memo.clear()
-        _memo[text] = micros
-    return micros
+    return MICROS[text]
 
 
 def _parse_venue_decimal(text: str) -> int:
@@ -387,6 +393,14 @@ def parse_book(raw: Raw) -> BookObject:
         last_trade_price=optional_micros(members, "last_trade_price"),
         hash=read_text(members, "hash"),
     )
+
+
+def parse_books(raw: bytes | str) -> list[BookObject]:
+    """The answer of POST /books: in no promised order, unknown tokens missing. Raises Refusal when it is no array."""
+    value = decode_json(raw)
+    if not isinstance(value, list):
+        raise Refusal(Reason.BAD_REQUEST, "not a list of books")
+    return [parse_book(item) for item in value]
 
 
 def optional_micros(members: Members, name: str) -> int | None:

@@ -1,0 +1,666 @@
+"""The books of all tokens: what events do to them, when they are doubted, how they become whole again. Pure.
+
+In: rows and events by connection, whole books fetched by REST, time. Out: effects, taken with `take`: what to publish
+and what to ask of the shell. A book is LIVE only between a whole book and the first contradiction; what arrives while
+a book is fetched is held and applied behind it. Every published version passed the checks of its last change.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, TypeAlias
+
+import msgspec
+
+from common.book import Book
+from common.effects import Log, Now, Publish
+from common.errors import Refusal
+from common.messages import TradePrint
+from common.settings import MarketData
+from common.types import FeedState, Side
+from common.venues.polymarket.market import BestBidAskEvent, BookEvent, LastTradeEvent, PriceRow, PriceRows
+from common.venues.polymarket.wire import MICROS, MILLI_NS, BookObject, micros_text
+from services.market_data.token import NO_STAMP, NOBODY, Candidate, Pending, TokenFeed, stamp_of
+from services.market_data.trust import Cause, after
+from services.market_data.witness import Budget, Held, Verdict, Witness, agrees, agrees_with_last, judge, replay
+
+FEEDS = "feeds"
+HELD_MAX = 5_000
+"""Changes kept for one token while its book is fetched; above it the book is fetched again."""
+RETRY_NS = 250_000_000
+RETRY_MAX_NS = 5_000_000_000
+CHECK_NS = 50_000_000
+"""How often time is looked at: deadlines and witnesses are met within one of these."""
+FORGIVEN_NS = 600_000_000_000
+"""A token that behaved this long may be moved again without a pause."""
+LIVE = FeedState.LIVE
+BUY = Side.BUY
+
+
+class Rules(NamedTuple):
+    """The settings of [market_data] that decide, in nanoseconds."""
+
+    first_book_ns: int
+    quiet_ns: int
+    audit_ns: int
+    grace_ns: int
+    late_after_ns: int
+    requests_per_s: int
+    batch: int
+    depth_levels: int
+    depth_every_ns: int
+    markets_max: int
+
+    @classmethod
+    def of(cls, settings: MarketData) -> Rules:
+        return cls(
+            first_book_ns=settings.first_book_ms * MILLI_NS,
+            quiet_ns=settings.quiet_ms * MILLI_NS,
+            audit_ns=settings.audit_ms * MILLI_NS,
+            grace_ns=settings.witness_grace_ms * MILLI_NS,
+            late_after_ns=settings.late_after_ms * MILLI_NS,
+            requests_per_s=settings.witness_requests_per_s,
+            batch=settings.witness_batch,
+            depth_levels=settings.depth_levels,
+            depth_every_ns=1_000_000_000 // settings.depth_updates_per_s,
+            markets_max=settings.markets_max,
+        )
+
+
+class FetchBooks(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """Fetch whole books by REST; what came of it goes to `fetched` with this request, also when nothing did."""
+
+    token_ids: tuple[str, ...]
+    asked_mono_ns: int
+
+
+class Move(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """This connection is silent about the token: ask another one for it."""
+
+    token_id: str
+    connection: int
+
+
+class Drop(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """Cut a connection that cannot be trusted."""
+
+    connection: int
+    reason: str
+
+
+Effect: TypeAlias = Publish | Log | FetchBooks | Move | Drop
+
+
+class Feeds:
+    """All tokens of one venue. `epoch` is where the tokens' epochs begin: above those of every earlier process.
+
+    `news` is what `take` will give; `stamp` the time of the last event that was in time.
+    """
+
+    def __init__(self, rules: Rules, epoch: int, counters: Counter[str]) -> None:
+        self.counters = counters
+        self._rules = rules
+        self._epoch = epoch
+        self._tokens: dict[str, TokenFeed] = {}
+        self.news: list[Effect] = []
+        self._dirty: list[TokenFeed] = []
+        self._depth_due: dict[TokenFeed, None] = {}
+        self._depth_mono_ns = self._checked_mono_ns = 0
+        self.stamp = ""
+        self._least_lag_ms: int | None = None
+        self._dropped: set[int] = set()
+        self._budget = Budget(rules.requests_per_s)
+
+    def __getitem__(self, token_id: str) -> TokenFeed:
+        return self._tokens[token_id]
+
+    def get(self, token_id: str) -> TokenFeed | None:
+        return self._tokens.get(token_id)
+
+    def __iter__(self) -> Iterator[TokenFeed]:
+        return iter(self._tokens.values())
+
+    def sources(self) -> set[int]:
+        """The connections whose events are the truth of some token."""
+        return {token.source for token in self._tokens.values()}
+
+    @property
+    def depth_levels(self) -> int:
+        return self._rules.depth_levels
+
+    def pause_requests(self, until_mono_ns: int) -> None:
+        self._budget.pause(until_mono_ns)
+
+    def take(self) -> list[Effect]:
+        """Everything decided since the last call, in order."""
+        out, self.news = self.news, []
+        return out
+
+    # --- which tokens, on which connections ---
+
+    def follow(self, token_id: str, tick: int, now: Now) -> None:
+        """A token of a market that is wanted; one that had ended is opened again."""
+        token = self._tokens.get(token_id)
+        if token is None:
+            self._tokens[token_id] = TokenFeed(token_id, tick, self._epoch)
+            return
+        token.tick = tick
+        self._step(token, Cause.FOLLOWED, "not asked for yet", now)
+
+    def end(self, token_ids: Iterable[str], reason: str, now: Now) -> None:
+        for token in self._known(token_ids):
+            token.source, token.candidate = NOBODY, None
+            self._stop_asking(token)
+            self._step(token, Cause.ENDED, reason, now)
+
+    def forget(self, token_ids: Iterable[str]) -> None:
+        for token_id in token_ids:
+            token = self._tokens.pop(token_id, None)
+            if token is not None:
+                self._depth_due.pop(token, None)
+
+    def subscribed(self, connection: int, token_ids: Iterable[str], now: Now) -> None:
+        """A connection was asked for these tokens. A LIVE token stays with its own until the new one has its book."""
+        for token in self._known(token_ids):
+            if token.state is LIVE and token.source not in (NOBODY, connection):
+                token.candidate = Candidate(connection)
+                token.settle_plain()
+            elif token.state is not FeedState.CLOSED:
+                self._begin(token, connection, now)
+
+    def _begin(self, token: TokenFeed, connection: int, now: Now) -> None:
+        self._stop_asking(token)
+        token.source, token.candidate, token.heard_here = connection, None, False
+        token.stamp = NO_STAMP  # what this connection says is the beginning; the venue may have restarted
+        token.since_mono_ns = now.mono_ns
+        token.held = []
+        self._step(token, Cause.SUBSCRIBED, "waiting for the first book", now)
+        token.settle_plain()
+
+    def lost(self, connection: int, reason: str, now: Now) -> None:
+        """Nothing more comes from this connection; a token that had a second one goes on there."""
+        self._dropped.discard(connection)
+        for token in self._tokens.values():
+            candidate = token.candidate
+            if candidate is not None and candidate.connection == connection:
+                token.candidate = None
+                token.settle_plain()
+            elif token.source == connection and candidate is not None and candidate.book is not None:
+                self._adopt(token, candidate, now)
+            elif token.source == connection:
+                token.source = NOBODY
+                self._stop_asking(token)
+                self._step(token, Cause.LOST, reason, now)
+                if candidate is not None:
+                    self._begin(token, candidate.connection, now)
+
+    def _known(self, token_ids: Iterable[str]) -> list[TokenFeed]:
+        return [self._tokens[token_id] for token_id in token_ids if token_id in self._tokens]
+
+    # --- level changes ---
+
+    def rows(self, connection: int, rows: PriceRows, now: Now) -> None:  # noqa: PLR0912 (see below)
+        """Apply a price_change, then check the tokens it touched: the stated best prices hold after their last row.
+
+        One long function on purpose: it runs for every message of a moving market, and a call for each row would
+        cost as much as the work (scripts/bench.sh market_data).
+        """
+        stamp = rows.timestamp
+        if stamp != self.stamp and not self._is_in_time(connection, stamp, now):
+            return
+        tokens, micros, dirty = self._tokens, MICROS, self._dirty
+        doubtful: dict[TokenFeed, PriceRow] = {}
+        try:
+            for row in rows.price_changes:
+                token = tokens.get(row.asset_id)
+                if token is None:
+                    self.counters["events_of_unknown_tokens"] += 1
+                    continue
+                if (token.plain_on != connection or stamp < token.stamp) and not self._may_apply(
+                    token, connection, row, stamp, now
+                ):
+                    continue
+                price, size = micros[row.price], micros[row.size]
+                if row.side is BUY:
+                    side, at_top = token.bids, price >= token.bid
+                    token.changed_bids[price] = size
+                else:
+                    side, at_top = token.asks, price <= token.ask
+                    token.changed_asks[price] = size
+                if size:
+                    if price not in side.sizes:
+                        insort(side.prices, price)
+                    side.sizes[price] = size
+                elif side.sizes.pop(price, None) is not None:
+                    del side.prices[bisect_left(side.prices, price)]
+                token.stamp = stamp
+                if not token.is_dirty:
+                    token.is_dirty = True
+                    dirty.append(token)
+                if at_top or row.best_bid != token.bid_text or row.best_ask != token.ask_text:
+                    doubtful[token] = row
+                elif doubtful:
+                    doubtful.pop(token, None)  # back at what was found to agree
+            for token, row in doubtful.items():
+                self._check_best(token, row, now)
+        except Refusal as refusal:
+            named = dict.fromkeys(row.asset_id for row in rows.price_changes)
+            self.unreadable(connection, f"an unreadable price_change: {refusal.message}", now, named)
+
+    def _check_best(self, token: TokenFeed, row: PriceRow, now: Now) -> None:
+        """Whether the book has the best prices that were stated with its last change. They need no second look until
+        the book's top or the words change."""
+        bid, ask = token.book.best_prices
+        if bid and ask and bid >= ask:
+            self._contradict(token, "the book is crossed", now)
+        elif not _states(row.best_bid, row.best_ask, bid, ask):
+            self._contradict(token, "the best prices are not the venue's", now)
+        else:
+            token.agree(bid, ask, row.best_bid, row.best_ask)
+            return
+        self._hold(token, row, token.stamp)  # the fetched book may be of this very millisecond
+
+    def _may_apply(self, token: TokenFeed, connection: int, row: PriceRow, stamp: str, now: Now) -> bool:
+        """Whether a change that needs a second look belongs into the book now; otherwise it is put where it belongs."""
+        candidate = token.candidate
+        if candidate is not None and candidate.connection == connection:
+            self._shadow(token, candidate, row, stamp, now)
+            return False
+        if token.source != connection:
+            self.counters["events_elsewhere"] += 1
+            return False
+        token.heard_here, token.heard_mono_ns = True, now.mono_ns
+        if token.held is not None:
+            self._hold(token, row, stamp)
+        if token.state is not LIVE:
+            return False
+        if stamp < token.stamp:
+            self._contradict(token, "an event came out of order", now)
+            self._hold(token, row, stamp)
+            return False
+        return True
+
+    def _hold(self, token: TokenFeed, row: PriceRow, stamp: str) -> None:
+        assert token.held is not None
+        if len(token.held) >= HELD_MAX:
+            token.held.clear()
+            token.held_lost = True
+        best = [micros_text(text) if text else None for text in (row.best_bid, row.best_ask)]
+        price, size = micros_text(row.price), micros_text(row.size)
+        token.held.append(Held(int(stamp) * MILLI_NS, row.side, price, size, *best))
+
+    def _is_in_time(self, connection: int, stamp: str, now: Now) -> bool:
+        """Whether events come about as quickly as they ever did. The least lag seen is the clocks' difference.
+
+        Raises nothing for a stamp that is no number: such a frame was read the slow way before.
+        """
+        lag_ms = now.wall_ns // MILLI_NS - int(stamp)
+        if self._least_lag_ms is None or lag_ms < self._least_lag_ms:
+            self._least_lag_ms = lag_ms
+        late_ms = lag_ms - self._least_lag_ms
+        if late_ms * MILLI_NS <= self._rules.late_after_ns:
+            self.stamp = stamp
+            return True
+        self.counters["events_late"] += 1
+        if connection not in self._dropped:
+            self._dropped.add(connection)
+            self.news.append(Drop(connection, f"events come {late_ms / 1000:.1f} s late"))
+        return False
+
+    # --- whole books and other events ---
+
+    def book(self, connection: int, event: BookEvent, now: Now) -> None:
+        """A whole book on a connection: the first one makes the token LIVE, later ones confirm or correct it."""
+        token = self._tokens.get(event.token_id)
+        if token is None:
+            self.counters["events_of_unknown_tokens"] += 1
+            return
+        whole = Book()
+        whole.replace(event.bids, event.asks)
+        stamp = stamp_of(event.timestamp_ns)
+        candidate = token.candidate
+        if candidate is not None and candidate.connection == connection:
+            candidate.book, candidate.stamp = whole, stamp
+            self._take_over(token, candidate, now)
+        elif token.source != connection:
+            self.counters["events_elsewhere"] += 1
+        elif stamp < token.stamp:
+            self._contradict(token, "a book came out of order", now)
+        elif token.state is LIVE:
+            self._correct(token, whole, stamp, now)
+        else:
+            token.heard_here = True
+            self._complete(token, whole, stamp, now)
+
+    def _correct(self, token: TokenFeed, whole: Book, stamp: str, now: Now) -> None:
+        """The venue shows a LIVE book whole, as it does after trades."""
+        token.forget_witness()
+        self._merge(token, whole, stamp)
+        token.confirmed_ns, token.confirmed_mono_ns = now.wall_ns, now.mono_ns
+        if token.book.is_crossed:
+            self._contradict(token, "the book is crossed", now)
+
+    def _merge(self, token: TokenFeed, whole: Book, stamp: str) -> None:
+        """Become another version of the same book, as changes."""
+        bids, asks = token.book.changes_to(whole.bid_side.sizes.items(), whole.ask_side.sizes.items())
+        if bids or asks:
+            self.counters["whole_books_that_differed"] += 1
+        token.changed_bids.update(bids)
+        token.changed_asks.update(asks)
+        token.become(whole)
+        token.stamp = stamp
+        token.disagree()
+        token.settle_plain()
+        self._touch(token)
+
+    def best(self, connection: int, event: BestBidAskEvent, now: Now) -> None:
+        token = self._tokens.get(event.token_id)
+        if token is None or token.source != connection or token.state is not LIVE or token.held is not None:
+            return
+        if stamp_of(event.timestamp_ns) >= token.stamp and not agrees(token.book, event.best_bid, event.best_ask):
+            self._contradict(token, "the best prices are not the venue's", now)
+
+    def trade(self, connection: int, event: LastTradeEvent, now: Now) -> None:
+        token = self._tokens.get(event.token_id)
+        if token is None:
+            self.counters["events_of_unknown_tokens"] += 1
+        elif token.source != connection:
+            self.counters["events_elsewhere"] += 1
+        elif self._is_in_time(connection, stamp_of(event.timestamp_ns), now):
+            self.counters["trades"] += 1
+            token.heard_here, token.heard_mono_ns = True, now.mono_ns
+            trade = TradePrint(event.token_id, event.side, event.price, event.size, event.timestamp_ns, now.wall_ns)
+            self.news.append(Publish(token.trades_topic, trade))
+
+    def tick(self, connection: int, token_id: str, tick: int, now: Now) -> None:
+        """The levels on the old grid are void until a whole new book comes."""
+        token = self._tokens.get(token_id)
+        if token is None or token.source != connection:
+            return
+        token.tick = tick
+        token.heard_here = True
+        token.become(Book())
+        self._stop_asking(token)
+        if self._step(token, Cause.TICK, "the tick changed", now):
+            token.since_mono_ns = now.mono_ns
+            self._fetch(token, now)
+
+    def unreadable(self, connection: int, reason: str, now: Now, token_ids: Iterable[str] = ()) -> None:
+        """A frame or event that cannot be read: the tokens it names, or all of its connection, may have missed it."""
+        self.counters["events_unreadable"] += 1
+        named = self._known(token_ids)
+        for token in named or [token for token in self._tokens.values() if token.source == connection]:
+            if token.source == connection:
+                self._contradict(token, reason, now)
+
+    # --- doubt, and what ends it ---
+
+    def _contradict(self, token: TokenFeed, reason: str, now: Now) -> None:
+        """Something is wrong with the book, or was missed: what was held up to here is no good either."""
+        if token.held is not None:
+            token.held, token.held_lost = [], False
+        if self._step(token, Cause.CONTRADICTED, reason, now):
+            self.counters["books_suspect"] += 1
+            token.forget_witness()
+            token.since_mono_ns = now.mono_ns
+            self._fetch(token, now)
+        elif token.fetching:
+            token.asked_mono_ns = 0  # an answer on its way may be older than what was missed
+            self._retry(token, now)
+
+    def _fetch(self, token: TokenFeed, now: Now) -> None:
+        """Hold what comes from here on and have the whole book asked for (on_time), patiently while that goes on."""
+        if not token.fetching:
+            token.fetching = True
+            token.asked_mono_ns = 0
+            if token.held is None:
+                token.held, token.held_lost = [], False
+            token.retry_mono_ns = max(token.retry_mono_ns, now.mono_ns)
+            token.settle_plain()
+
+    def _retry(self, token: TokenFeed, now: Now) -> None:
+        token.retry_mono_ns = now.mono_ns + min(RETRY_NS << min(token.retries, 8), RETRY_MAX_NS)
+        token.retries += 1
+
+    def _stop_asking(self, token: TokenFeed) -> None:
+        token.fetching = False
+        token.asked_mono_ns = 0
+        token.forget_witness()
+
+    def fetched(self, request: FetchBooks, books: Sequence[BookObject], now: Now) -> None:
+        """The answer to a request, nothing when there was none. A token that is not in it has no book at the venue."""
+        found = {book.token_id: book for book in books}
+        for token in self._known(request.token_ids):
+            if token.asked_mono_ns != request.asked_mono_ns:
+                continue  # its book came meanwhile, or what was missed is newer than this answer
+            token.asked_mono_ns = 0
+            fetched = found.get(token.token_id)
+            if fetched is None:
+                self.counters["book_fetches_failed"] += 1
+                token.forget_witness()
+                self._retry(token, now)
+                token.settle_plain()
+            elif token.witness is not None:
+                token.compared_mono_ns = now.mono_ns
+                self._weigh(token, fetched, now)
+            elif token.fetching:
+                self._restore(token, fetched, now)
+
+    def _restore(self, token: TokenFeed, fetched: BookObject, now: Now) -> None:
+        """The fetched book and what was held make a whole one, unless either is not good enough: then again."""
+        fetched_ns = fetched.timestamp_ms * MILLI_NS
+        held = token.held or []
+        if token.held_lost:
+            token.held, token.held_lost = [], False
+            self.counters["books_outrun"] += 1
+        elif fetched_ns < max(token.venue_ns, held[0].at_ns if held else 0):
+            self.counters["books_too_old"] += 1
+        elif not agrees_with_last(restored := replay(fetched, held), held, fetched_ns):
+            self.counters["books_implausible"] += 1
+        elif token.heard_here:
+            stamp = stamp_of(max([fetched_ns, *(change.at_ns for change in held)]))
+            self._complete(token, restored, stamp, now)
+        self._retry(token, now)
+
+    def _complete(self, token: TokenFeed, whole: Book, stamp: str, now: Now) -> None:
+        """A whole book was set: a new epoch begins, unless the book contradicts itself."""
+        self.counters["whole_books"] += 1
+        token.become(whole)
+        token.stamp = stamp
+        token.received_ns = token.confirmed_ns = now.wall_ns
+        token.heard_mono_ns = token.compared_mono_ns = token.confirmed_mono_ns = now.mono_ns
+        if whole.is_crossed:
+            self._contradict(token, "the book is crossed", now)
+            return
+        self._stop_asking(token)
+        if now.mono_ns - token.moved_mono_ns > FORGIVEN_NS:
+            token.moves = 0
+        if token.retry_mono_ns + RETRY_MAX_NS < now.mono_ns:
+            token.retries = 0
+        token.epoch, token.seq = token.epoch + 1, 1
+        token.disagree()
+        self._step(token, Cause.BOOK, "", now)
+
+    def _weigh(self, token: TokenFeed, fetched: BookObject, now: Now) -> None:
+        """What a witness says of a LIVE book."""
+        if token.witness is None or token.held is None or token.held_lost:
+            token.forget_witness()
+            token.settle_plain()
+            return
+        verdict = judge(token.book, token.venue_ns, token.witness, fetched, token.held)
+        pending = token.pending or Pending(fetched, now.mono_ns + self._rules.grace_ns)
+        if verdict is Verdict.AHEAD and now.mono_ns < pending.until_mono_ns:
+            token.pending = pending
+            return
+        self.counters[f"witness_{verdict.value.lower()}"] += 1
+        restored = replay(fetched, token.held)
+        silent = token.heard_mono_ns <= token.witness.asked_mono_ns
+        stamp = max(stamp_of(fetched.timestamp_ms * MILLI_NS), token.stamp)
+        token.forget_witness()
+        token.settle_plain()
+        if verdict is Verdict.CONFIRMED:
+            token.confirmed_ns, token.confirmed_mono_ns = now.wall_ns, now.mono_ns
+        elif verdict is Verdict.AHEAD and silent:
+            self._step(token, Cause.FROZEN, "frozen: the venue has a newer book and the connection is silent", now)
+            self._move(token, now)
+        elif verdict in (Verdict.AHEAD, Verdict.DIFFERENT):
+            self._contradict(token, "the venue has another book than we", now)
+            self._complete(token, restored, stamp, now)
+
+    def _move(self, token: TokenFeed, now: Now) -> None:
+        self.counters["tokens_moved"] += 1
+        token.moved_mono_ns, token.moves = now.mono_ns, token.moves + 1
+        self.news.append(Move(token.token_id, token.source))
+
+    # --- handover between two connections ---
+
+    def _shadow(self, token: TokenFeed, candidate: Candidate, row: PriceRow, stamp: str, now: Now) -> None:
+        if candidate.book is not None:
+            candidate.book.apply(row.side, micros_text(row.price), micros_text(row.size))
+            candidate.stamp = max(candidate.stamp, stamp)
+            self._take_over(token, candidate, now)
+
+    def _take_over(self, token: TokenFeed, candidate: Candidate, now: Now) -> None:
+        """Go on with the second connection as soon as that is no step back in time."""
+        if candidate.stamp >= token.stamp or token.state is not LIVE:
+            self._adopt(token, candidate, now)
+
+    def _adopt(self, token: TokenFeed, candidate: Candidate, now: Now) -> None:
+        assert candidate.book is not None
+        token.source, token.candidate = candidate.connection, None
+        token.heard_here = True
+        if token.state is not LIVE or candidate.stamp < token.stamp:
+            self._complete(token, candidate.book, candidate.stamp, now)
+            return
+        self._correct(token, candidate.book, candidate.stamp, now)
+
+    # --- time ---
+
+    def on_time(self, now: Now) -> None:
+        """Deadlines, witnesses and the conflated depth; call it every CHECK_NS or so."""
+        self._publish_depth(now)
+        if now.mono_ns - self._checked_mono_ns < CHECK_NS:
+            return
+        self._checked_mono_ns = now.mono_ns
+        wanted: list[TokenFeed] = []
+        for token in self._tokens.values():
+            if token.source == NOBODY:
+                continue
+            if token.state is not LIVE:
+                self._look_at_doubtful(token, wanted, now)
+            elif token.pending is not None:
+                self._weigh(token, token.pending.fetched, now)
+            elif token.asked_mono_ns == 0 and token.candidate is None and self._should_compare(token, now):
+                wanted.append(token)
+        wanted.sort(key=lambda token: (not token.fetching, token.compared_mono_ns))
+        self._ask_for(wanted, now)
+
+    def _look_at_doubtful(self, token: TokenFeed, wanted: list[TokenFeed], now: Now) -> None:
+        waited = now.mono_ns - token.since_mono_ns
+        if waited >= self._rules.first_book_ns and token.state is not FeedState.STALE:
+            what = "no first book" if token.state is FeedState.SYNCING else f"{token.reason}; no book could be had"
+            self._step(token, Cause.OVERDUE, f"{what} within {self._rules.first_book_ns // MILLI_NS} ms", now)
+            self._move(token, now)
+        elif token.state is FeedState.STALE:
+            pause = self._rules.first_book_ns << min(token.moves, 6)
+            if now.mono_ns - token.moved_mono_ns >= pause:
+                self._move(token, now)
+        if token.heard_here and not token.fetching and token.state is not FeedState.SYNCING:
+            self._fetch(token, now)
+        if token.fetching and token.asked_mono_ns == 0 and now.mono_ns >= token.retry_mono_ns:
+            wanted.append(token)
+
+    def _should_compare(self, token: TokenFeed, now: Now) -> bool:
+        """A quiet token is compared every quiet_ns, any token at least every audit_ns."""
+        since = now.mono_ns - token.compared_mono_ns
+        quiet = now.mono_ns - token.heard_mono_ns >= self._rules.quiet_ns and since >= self._rules.quiet_ns
+        return quiet or (since >= self._rules.audit_ns <= now.mono_ns - token.confirmed_mono_ns)
+
+    def _ask_for(self, wanted: list[TokenFeed], now: Now) -> None:
+        """As many requests as the budget has; who is left is asked for next time."""
+        for start in range(0, len(wanted), self._rules.batch):
+            if not self._budget.take(now.mono_ns):
+                self.counters["fetches_over_budget"] += 1
+                return
+            batch = wanted[start : start + self._rules.batch]
+            for token in batch:
+                token.asked_mono_ns = now.mono_ns
+                if not token.fetching:
+                    token.witness = Witness(now.mono_ns, token.venue_ns)
+                    token.held, token.held_lost = [], False
+                    token.settle_plain()
+            self.news.append(FetchBooks(tuple(token.token_id for token in batch), now.mono_ns))
+
+    # --- publishing ---
+
+    def flush(self, now: Now) -> None:
+        """Publish what was applied since the last call: one delta a token, and its top when that changed."""
+        for token in self._dirty:
+            token.is_dirty = False
+            token.received_ns, token.heard_mono_ns = now.wall_ns, now.mono_ns
+            if token.state is not LIVE:
+                token.forget_changes()
+                continue
+            if token.changed_bids or token.changed_asks:
+                token.seq += 1
+                self.news.append(Publish(token.book_topic, token.delta(now.wall_ns)))
+                token.forget_changes()
+                self._publish_top(token)
+            self._depth_due[token] = None
+        self._dirty.clear()
+
+    def _publish_top(self, token: TokenFeed) -> None:
+        best = token.best()
+        if best != token.last_top:
+            token.last_top = best
+            self.news.append(Publish(token.top_topic, token.top()))
+
+    def _publish_depth(self, now: Now) -> None:
+        if now.mono_ns - self._depth_mono_ns < self._rules.depth_every_ns:
+            return
+        self._depth_mono_ns = now.mono_ns
+        due, self._depth_due = self._depth_due, {}
+        for token in due:
+            depth = token.depth(self._rules.depth_levels)
+            shown = (depth.bids, depth.asks, depth.whole_bids, depth.whole_asks, depth.tick, depth.state, depth.epoch)
+            if shown != token.last_depth:
+                token.last_depth = shown
+                self.news.append(Publish(token.depth_topic, depth))
+
+    def _touch(self, token: TokenFeed) -> None:
+        if not token.is_dirty:
+            token.is_dirty = True
+            self._dirty.append(token)
+
+    def _step(self, token: TokenFeed, cause: Cause, reason: str, now: Now) -> bool:
+        """Follow the table; whoever reads the token learns of every change of its state."""
+        following = after(token.state, cause)
+        if following is None:
+            return False
+        token.forget_changes()
+        token.state, token.reason = following, reason[:200]
+        token.settle_plain()
+        if following is LIVE:
+            self._publish_top(token)
+        else:
+            token.last_top = None
+        status = token.status(now.wall_ns)
+        self.news += [
+            Publish(token.book_topic, token.snapshot()),
+            Publish(token.feed_topic, status),
+            Publish(FEEDS, status),
+        ]
+        self._depth_due[token] = None
+        return True
+
+
+def _states(best_bid: str, best_ask: str, bid: int, ask: int) -> bool:
+    """Whether the stated best prices are ours; "" states nothing."""
+    if best_bid and MICROS[best_bid] != bid:
+        return False
+    if not best_ask:
+        return True
+    stated = MICROS[best_ask]
+    return (0 if stated >= 1_000_000 else stated) == ask
