@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from common.errors import Refusal
-from common.messages import FeedMark, MarketListed, Message, decode, encode
+from common.messages import BookSnapshot, FeedMark, MarketListed, Message, decode, encode
 from common.reasons import Reason
 
 VERSION = 1
@@ -28,8 +28,8 @@ PARTIAL = ".partial"
 """Suffix of a file being written, or left behind by a process that was killed."""
 
 MARKET, OPENED, ADDED, REMOVED, LOST = "MARKET", "OPENED", "ADDED", "REMOVED", "LOST"
-FRAME, GAP = "FRAME", "GAP"
-KINDS: tuple[str, ...] = (MARKET, OPENED, ADDED, REMOVED, LOST, FRAME, GAP)
+FRAME, GAP, BOOK = "FRAME", "GAP", "BOOK"
+KINDS: tuple[str, ...] = (MARKET, OPENED, ADDED, REMOVED, LOST, FRAME, GAP, BOOK)
 MARKS = frozenset((OPENED, ADDED, REMOVED, LOST))
 COLUMNS: tuple[str, ...] = ("seq", "at_ns", "connection", "kind", "payload")
 
@@ -70,7 +70,10 @@ class Gap(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=True):
 
 
 class Entry(NamedTuple):
-    """One row before it is numbered. `payload`: raw frame, or msgpack of a MarketListed, FeedMark or Gap."""
+    """One row before it is numbered. `payload`: raw frame, or msgpack of a MarketListed, FeedMark, Gap or BookSnapshot.
+
+    A BOOK is a whole book that no frame of the recording brings: known when recording began, or fetched by REST.
+    """
 
     at_ns: int
     connection: int
@@ -99,6 +102,10 @@ def market_entry(listed: MarketListed, at_ns: int) -> Entry:
 
 def mark_entry(mark: FeedMark, at_ns: int) -> Entry:
     return Entry(at_ns, mark.connection, mark.kind, encode(mark))
+
+
+def book_entry(book: BookSnapshot, at_ns: int) -> Entry:
+    return Entry(at_ns, 0, BOOK, encode(book))
 
 
 def gap_entry(gap: Gap, at_ns: int) -> Entry:

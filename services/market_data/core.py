@@ -17,6 +17,7 @@ from common.errors import Refusal
 from common.instruments import Market
 from common.messages import (
     BookReport,
+    BookSnapshot,
     GetBook,
     GetMarkets,
     MarketListed,
@@ -266,6 +267,10 @@ class Board:
     @property
     def live_books(self) -> int:
         return sum(token.state is FeedState.LIVE for token in self.feeds)
+
+    def live_snapshots(self) -> list[BookSnapshot]:
+        """Every book that can be trusted: how a recording begins."""
+        return [token.snapshot() for token in self.feeds if token.state is FeedState.LIVE]
 
     def snapshot(self, topic: str, wall_ns: int) -> list[Message]:
         """The messages that bring a new reader of a topic to the current state."""

@@ -8,21 +8,35 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from random import Random
 
 from common.edge import Edge
 from common.effects import Log, Now, Publish
 from common.errors import Refusal
 from common.http import HttpClient, HttpFailure, HttpReply
-from common.messages import FeedFrame, FeedMark, GetBook, GetMarkets, Message
+from common.messages import (
+    BookSnapshot,
+    FeedFrame,
+    FeedMark,
+    GetBook,
+    GetMarkets,
+    GetWatchList,
+    Message,
+    UnwatchMarkets,
+    WatchMarkets,
+)
 from common.reasons import Reason
+from common.types import FeedState
 from common.venues.polymarket.market import add_frame, remove_frame, subscribe_frame
 from common.venues.polymarket.wire import BookObject, encode_json, parse_book, parse_books
 from common.ws import Loss, WsClient
 from services.market_data.core import Board
-from services.market_data.discovery import discover
+from services.market_data.discovery import Discovery
 from services.market_data.feeds import CHECK_NS, Drop, Effect, FetchBooks, Move, Rules
 from services.market_data.pool import Add, Close, Open, Order, Pool, Remove
+from services.market_data.storage import WatchFile
+from services.market_data.watchlist import WatchList
 
 FRAMES = "frames"
 NS_PER_S = 1_000_000_000
@@ -90,6 +104,10 @@ class MarketFeed:
         venue = edge.settings.polymarket
         self._gamma = self._client(venue.gamma_url)
         self._clob = self._client(venue.clob_url)
+        self._file = WatchFile(edge.settings.paths.data_dir)
+        self.watch = WatchList(settings.watch, self._file.load(), settings.markets_max)
+        self._discovery = Discovery(self._gamma, self._clob, self.watch, settings.markets_max)
+        self._look = asyncio.Event()
 
     def _client(self, url: str) -> HttpClient:
         return HttpClient(
@@ -120,12 +138,25 @@ class MarketFeed:
             return [self.board.report(query)]
         if isinstance(query, GetBook):
             return [self.board.book_report(query)]
+        if isinstance(query, GetWatchList):
+            return [self.watch.report(query.request_id)]
+        if isinstance(query, WatchMarkets | UnwatchMarkets):
+            return [self._watch(query)]
         raise Refusal(Reason.UNKNOWN_MESSAGE, f"market_data does not answer {type(query).__name__}")
+
+    def _watch(self, command: WatchMarkets | UnwatchMarkets) -> Message:
+        """Stored before it is answered; followed as soon as the next look at the venue knows the markets."""
+        change = self.watch.plan(command)
+        if change.saved != self.watch.saved:
+            self._file.store(change.saved)
+            self._look.set()
+        return self.watch.commit(change)
 
     def snapshot(self, topic: str) -> list[Message]:
         now = _now()
         if topic == FRAMES:
-            return [self._mark(number, "OPENED", now) for number, line in self._lines.items() if line.is_open]
+            opened = [self._mark(number, "OPENED", now) for number, line in self._lines.items() if line.is_open]
+            return [*opened, *self.board.live_snapshots()]
         self.perform(self.board.flush(now))  # the snapshot holds what was applied: it is published first
         return self.board.snapshot(topic, now.wall_ns)
 
@@ -222,9 +253,17 @@ class MarketFeed:
         tokens = self.pool.tokens(connection) if token_ids is None else list(token_ids)
         return FeedMark(connection, now.wall_ns, kind, tokens, text)
 
-    def _record(self, mark: FeedMark) -> None:
+    def _record(self, said: FeedMark | BookSnapshot) -> None:
         if self._records:
-            self.edge.publish(FRAMES, mark)
+            self.edge.publish(FRAMES, said)
+
+    def _perform_recorded(self, effects: Sequence[Effect]) -> None:
+        """Effects of something that is no frame: a book made whole by it is recorded, a replay cannot fetch it."""
+        self.perform(effects)
+        for effect in effects:
+            body = effect.body if isinstance(effect, Publish) else None
+            if isinstance(body, BookSnapshot) and body.state is FeedState.LIVE:
+                self._record(body)
 
     # --- REST ---
 
@@ -239,7 +278,7 @@ class MarketFeed:
         if trouble != self._rest_trouble:
             self._rest_trouble = trouble
             self.edge.log.warning("books_unavailable" if trouble else "books_available", text=trouble)
-        self.perform(self.board.on_fetched(request, books, _now()))
+        self._perform_recorded(self.board.on_fetched(request, books, _now()))
 
     async def _books(self, token_ids: Sequence[str]) -> list[BookObject]:
         """Raises Refusal when there is no answer that can be read."""
@@ -270,7 +309,7 @@ class MarketFeed:
             await asyncio.sleep(pause_s)
             now = _now()
             self.perform(self.board.flush(now))
-            self.perform(self.board.on_time(now))
+            self._perform_recorded(self.board.on_time(now))
 
     async def _keep_watching(self) -> None:
         while True:
@@ -282,25 +321,33 @@ class MarketFeed:
             self._show_state()
 
     async def _keep_discovering(self) -> None:
-        """Often while markets keep appearing (a venue that has just started), then every refresh_s."""
-        settings = self.edge.settings.market_data
+        """Often while markets keep appearing (a venue that has just started), then every refresh_s; at once when the
+        watch list changed."""
+        refresh_s = self.edge.settings.market_data.refresh_s
         delay_s = FIRST_REFRESH_S
         while True:
-            began_ns = time.monotonic_ns()
-            known = [market for market in self.board.markets if market.accepting]
-            found = await discover(self._gamma, self._clob, known, settings.markets_max)
-            if found.trouble != self._trouble:
-                self._trouble = found.trouble
-                if found.trouble:
-                    self.edge.log.warning("discovery_trouble", text=found.trouble, found=len(found.markets))
-                else:
-                    self.edge.log.info("discovery_recovered", found=len(found.markets))
-            self.perform(self.board.discovered(found.markets, began_ns, _now()))
-            await self._obey(self.pool.follow(self.board.open_tokens()))
-            self._show_state()
-            grew = len(self.board.open_tokens()) > len(known)
-            delay_s = FIRST_REFRESH_S if grew else min(delay_s * 2, float(settings.refresh_s))
-            await asyncio.sleep(delay_s)
+            self._look.clear()
+            before = len(self.board.open_tokens())
+            await self._discover()
+            grew = len(self.board.open_tokens()) > before
+            delay_s = FIRST_REFRESH_S if grew else min(delay_s * 2, float(refresh_s))
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._look.wait(), delay_s)
+
+    async def _discover(self) -> None:
+        """One round: what the watch list leads to is followed, what it no longer wants is let go first."""
+        began_ns = time.monotonic_ns()
+        found = await self._discovery.round([market for market in self.board.markets if market.accepting])
+        trouble = self._file.problem or found.trouble
+        if trouble != self._trouble:
+            self._trouble = trouble
+            self.edge.log.warning("discovery_trouble" if trouble else "discovery_recovered", text=trouble)
+        wanted = self.watch.wanted() | {market.condition_id for market in found.markets if not market.accepting}
+        unwanted = [market.condition_id for market in self.board.markets if market.condition_id not in wanted]
+        self.perform(self.board.unwatched(unwanted, _now()))
+        self.perform(self.board.discovered(found.markets, began_ns, _now()))
+        await self._obey(self.pool.follow(self.board.open_tokens()))
+        self._show_state()
 
     def _show_state(self) -> None:
         """READY once markets were found and a first book came; the detail says what is missing."""

@@ -20,6 +20,8 @@ from common.messages import BookDelta, BookSnapshot, FeedMark, FeedStatus, Marke
 from common.reasons import Reason
 from common.recording import FRAME, Gap, Row, message_of
 from common.types import FeedState
+from common.venues.polymarket.market import BookEvent
+from common.venues.polymarket.wire import encode_json
 from services.market_data.core import Board
 from services.market_data.feeds import Effect
 
@@ -96,7 +98,7 @@ class Rerun:
         self._wanted = wanted.strip().lower()
         self._tokens: dict[str, TokenTally] = {}
         self._open: dict[int, set[str]] = {}
-        self._listed: set[str] = set()
+        self._market_of: dict[str, str] = {}
 
     def step(self, moment: Moment) -> list[Effect]:
         """Live one moment. Raises Refusal(BAD_RECORDING) for a row that cannot be read."""
@@ -124,15 +126,28 @@ class Rerun:
             return self._lose_all(f"the recording has a gap: {message.reason}", now)
         if isinstance(message, MarketListed):
             return self._list(message.market, now)
+        if isinstance(message, BookSnapshot):
+            return self._whole(message, now)
         return self._mark(message, now) if isinstance(message, FeedMark) else []
+
+    def _whole(self, book: BookSnapshot, now: Now) -> list[Effect]:
+        """A whole book as if the venue had sent it on the connection the token is on."""
+        token = self.board.feeds.get(book.token_id)
+        market = self._market_of.get(book.token_id)
+        if token is None or market is None or not token.source:
+            return []
+        bids, asks = tuple(book.bids), tuple(book.asks)
+        event = BookEvent(market, book.token_id, bids, asks, book.venue_ns, tick_size=book.tick)
+        raw = encode_json([event.to_wire()])
+        return self.board.on_frame(token.source, raw, now) + self.board.flush(now)
 
     def _list(self, market: Market, now: Now) -> list[Effect]:
         """A market may be told of behind the connection that asks for it: they come on two topics."""
         if not self._wants(market):
             return []
         effects = self.board.discovered([market], now.mono_ns, now)
-        fresh = [token_id for token_id in market.token_ids if token_id not in self._listed]
-        self._listed.update(market.token_ids)
+        fresh = [token_id for token_id in market.token_ids if token_id not in self._market_of]
+        self._market_of |= dict.fromkeys(market.token_ids, market.condition_id)
         for connection, tokens in self._open.items():
             asked = [token_id for token_id in fresh if token_id in tokens]
             if asked:

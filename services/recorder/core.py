@@ -11,14 +11,16 @@ from collections import Counter
 from collections.abc import Iterable
 
 from common.instruments import Market
-from common.messages import FeedFrame, FeedMark, MarketListed, Message
+from common.messages import BookSnapshot, FeedFrame, FeedMark, MarketListed, Message
 from common.recording import (
+    BOOK,
     FRAME,
     GAP,
     MARKS,
     OPENED,
     Entry,
     Gap,
+    book_entry,
     gap_entry,
     mark_entry,
     market_entry,
@@ -37,8 +39,8 @@ class Scene:
         self._connections: dict[int, dict[str, None]] = {}
 
     def apply(self, entry: Entry) -> None:
-        """What an entry changes; frames change nothing."""
-        if entry.kind == FRAME:
+        """What an entry changes; frames and books change nothing."""
+        if entry.kind in (FRAME, BOOK):
             return
         if entry.kind == GAP:
             self._connections.clear()
@@ -112,14 +114,16 @@ class Tape:
         for body in bodies:
             if isinstance(body, FeedMark) and body.kind == OPENED:
                 self._add(mark_entry(body, now_ns))
-            elif isinstance(body, FeedFrame):
-                self._add(Entry(now_ns, body.connection, FRAME, body.raw))
+            elif isinstance(body, BookSnapshot):
+                self._add(book_entry(body, now_ns))
 
-    def on_frames(self, body: Message) -> None:
+    def on_frames(self, body: Message, now_ns: int) -> None:
         if isinstance(body, FeedFrame):
             self._add(Entry(body.received_ns, body.connection, FRAME, body.raw))
         elif isinstance(body, FeedMark) and body.kind in MARKS:
             self._add(mark_entry(body, body.at_ns))
+        elif isinstance(body, BookSnapshot):
+            self._add(book_entry(body, now_ns))
         else:
             self.counters["marks_unknown"] += 1
 
@@ -150,7 +154,7 @@ class Tape:
 
     def _add(self, entry: Entry) -> None:
         self._scene.apply(entry)
-        useless = not self.joined and entry.kind == FRAME
+        useless = not self.joined and entry.kind in (FRAME, BOOK)
         full = self.rows >= self._rows_max or self.bytes + len(entry.payload) > self._bytes_max
         if self.lost or full:
             self.lost += 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from common.edge import Edge
 from common.messages import Message
@@ -22,15 +22,20 @@ FINISH_S = 5.0
 class Instruments:
     """The markets frames speak of."""
 
-    def __init__(self, writer: Writer) -> None:
+    def __init__(self, writer: Writer, on_known: Callable[[], None]) -> None:
         self._writer = writer
+        self._on_known = on_known
 
     def on_snapshot(self, bodies: Sequence[Message]) -> None:
-        now = time.time_ns()
-        self._writer.put(lambda tape: tape.on_markets(bodies, now))
+        self._list(bodies)
+        self._on_known()
 
     def on_event(self, body: Message) -> None:
-        self.on_snapshot([body])
+        self._list([body])
+
+    def _list(self, bodies: Sequence[Message]) -> None:
+        now = time.time_ns()
+        self._writer.put(lambda tape: tape.on_markets(bodies, now))
 
     def on_gap(self) -> None:
         """Nothing: the snapshot that follows holds every market."""
@@ -47,7 +52,8 @@ class Frames:
         self._writer.put(lambda tape: tape.on_frames_snapshot(bodies, now))
 
     def on_event(self, body: Message) -> None:
-        self._writer.put(lambda tape: tape.on_frames(body))
+        now = time.time_ns()
+        self._writer.put(lambda tape: tape.on_frames(body, now))
 
     def on_gap(self) -> None:
         now = time.time_ns()
@@ -61,15 +67,21 @@ class Following:
         self._edge = edge
         self._writer = writer
         self._frames = Frames(writer)
+        self._following = False
         self._thread: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Ready from now on: it waits for nobody and nobody waits for it."""
         self._show()
-        self._edge.subscribe(OWNER, INSTRUMENTS, Instruments(self._writer))
-        self._edge.subscribe(OWNER, FRAMES, self._frames)
+        self._edge.subscribe(OWNER, INSTRUMENTS, Instruments(self._writer, self._join))
         self._thread = self._edge.spawn(asyncio.to_thread(self._writer.run), "writer")
         self._edge.spawn(self._keep_showing(), "report")
+
+    def _join(self) -> None:
+        """The frames, once the markets they speak of are recorded."""
+        if not self._following:
+            self._following = True
+            self._edge.subscribe(OWNER, FRAMES, self._frames)
 
     async def close(self) -> None:
         if self._thread is not None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.messages import FeedMark, MarketListed
-from common.recording import FRAME, GAP, LOST, MARKET, OPENED, Entry, Gap, mark_entry, market_entry, message_of
+from common.messages import BookSnapshot, FeedMark, MarketListed
+from common.recording import BOOK, FRAME, GAP, LOST, MARKET, OPENED, Entry, Gap, mark_entry, market_entry, message_of
+from common.types import FeedState
 from services.recorder.core import Scene, Tape
 from tests.services.recorder.rows import T0, feed_frame, frame, listed, opened
+
+BOOK_1 = BookSnapshot("1001", [(450_000, 1)], [], 10_000, FeedState.LIVE, T0, T0)
 
 
 def joined(rows_max: int = 100, bytes_max: int = 1 << 20) -> Tape:
@@ -26,11 +29,11 @@ def kinds(entries: list[Entry]) -> list[str]:
 def test_everything_leaves_in_the_order_it_came() -> None:
     tape = Tape(100)
     tape.on_markets([listed()], T0)
-    tape.on_frames_snapshot([opened(), feed_frame(0, b"book")], T0)
-    tape.on_frames(feed_frame(1))
-    tape.on_frames(FeedMark(1, T0 + 2, LOST, [], "cut"))
+    tape.on_frames_snapshot([opened(), BOOK_1], T0)
+    tape.on_frames(feed_frame(1), T0)
+    tape.on_frames(FeedMark(1, T0 + 2, LOST, [], "cut"), T0)
     taken = tape.take()
-    assert kinds(taken) == [MARKET, OPENED, FRAME, FRAME, LOST]
+    assert kinds(taken) == [MARKET, OPENED, BOOK, FRAME, LOST]
     assert [entry.at_ns for entry in taken] == [T0, T0, T0, T0 + 1, T0 + 2]
     assert tape.take() == []
 
@@ -44,7 +47,7 @@ def test_a_market_that_is_known_is_not_repeated_and_a_changed_one_is() -> None:
 
 def test_a_mark_of_another_kind_is_counted_and_harmless() -> None:
     tape = joined()
-    tape.on_frames(FeedMark(1, T0, "PAINTED", []))
+    tape.on_frames(FeedMark(1, T0, "PAINTED", []), T0)
     assert tape.take() == []
     assert tape.counters["marks_unknown"] == 1
 
@@ -54,7 +57,7 @@ def test_a_stream_gap_is_a_row_and_frames_count_again_after_the_snapshot() -> No
     tape.on_frames_gap(T0 + 1)
     assert not tape.joined
     tape.on_frames_snapshot([opened()], T0 + 2)
-    tape.on_frames(feed_frame(3))
+    tape.on_frames(feed_frame(3), T0)
     assert kinds(tape.take()) == [GAP, OPENED, FRAME]
     assert tape.counters["gaps"] == 1
 
@@ -62,7 +65,7 @@ def test_a_stream_gap_is_a_row_and_frames_count_again_after_the_snapshot() -> No
 def test_when_it_is_full_the_newest_are_dropped_and_a_gap_says_how_many() -> None:
     tape = joined(rows_max=4)
     for number in range(10):
-        tape.on_frames(feed_frame(number))
+        tape.on_frames(feed_frame(number), T0)
     assert [entry.payload for entry in tape.take()] == [b"frame 0", b"frame 1", b"frame 2", b"frame 3"]
     tape.resume(T0 + 20)
     told = tape.take()
@@ -76,7 +79,7 @@ def test_when_it_is_full_the_newest_are_dropped_and_a_gap_says_how_many() -> Non
 def test_nothing_is_told_before_half_of_it_is_free() -> None:
     tape = joined(rows_max=4)
     for number in range(5):
-        tape.on_frames(feed_frame(number))
+        tape.on_frames(feed_frame(number), T0)
     tape.resume(T0)
     assert tape.lost == 1
     assert not tape.wants_anew
@@ -86,14 +89,14 @@ def test_after_a_drop_the_stream_is_joined_anew() -> None:
     """A frame behind a hole would be applied to a book that misses changes."""
     tape = joined(rows_max=4)
     for number in range(5):
-        tape.on_frames(feed_frame(number))
+        tape.on_frames(feed_frame(number), T0)
     tape.take()
     tape.resume(T0)
-    tape.on_frames(feed_frame(6))
+    tape.on_frames(feed_frame(6), T0)
     wanted = [tape.wants_anew]
     assert kinds(tape.take()) == [GAP, MARKET]
     tape.on_frames_snapshot([opened()], T0)
-    tape.on_frames(feed_frame(7))
+    tape.on_frames(feed_frame(7), T0)
     assert kinds(tape.take()) == [OPENED, FRAME]
     assert [*wanted, tape.wants_anew] == [True, False]
     assert tape.counters["frames_lost"] == 2
@@ -101,7 +104,7 @@ def test_after_a_drop_the_stream_is_joined_anew() -> None:
 
 def test_a_market_dropped_while_it_was_full_is_told_with_the_gap() -> None:
     tape = joined(rows_max=1)
-    tape.on_frames(feed_frame(0))
+    tape.on_frames(feed_frame(0), T0)
     tape.on_markets([listed(2)], T0)
     tape.take()
     tape.resume(T0)
@@ -112,7 +115,7 @@ def test_a_market_dropped_while_it_was_full_is_told_with_the_gap() -> None:
 def test_bytes_are_bounded_too() -> None:
     tape = joined(bytes_max=1000)
     for number in range(3):
-        tape.on_frames(feed_frame(number, b"x" * 400))
+        tape.on_frames(feed_frame(number, b"x" * 400), T0)
     assert tape.bytes == 800
     assert tape.lost == 1
 
@@ -123,7 +126,7 @@ def test_every_frame_is_either_taken_or_counted(bursts: list[int]) -> None:
     put = taken = 0
     for burst in bursts:
         for _ in range(burst):
-            tape.on_frames(feed_frame(put))
+            tape.on_frames(feed_frame(put), T0)
             put += 1
         taken += kinds(tape.take()).count(FRAME)
         tape.resume(T0)

@@ -35,7 +35,7 @@ def running(folder: Path, **keys: int) -> Iterator[Writer]:
 def send(writer: Writer, *numbers: int) -> None:
     for number in numbers:
         message = feed_frame(number)
-        writer.put(lambda tape, message=message: tape.on_frames(message))  # type: ignore[misc]
+        writer.put(lambda tape, message=message: tape.on_frames(message, T0))  # type: ignore[misc]
 
 
 def until(holds: Callable[[], bool]) -> None:
