@@ -453,7 +453,10 @@ class BookSnapshot(Message, frozen=True):
 
 
 class BookDelta(Message, frozen=True):
-    """New totals of changed levels of one token; size 0 removes the level. Follows `seq` - 1 of the same epoch."""
+    """New totals of changed levels of one token; size 0 removes the level. Follows `seq` - 1 of the same epoch.
+
+    Without levels it says that the venue has just confirmed the book.
+    """
 
     token_id: str
     bids: list[Level]

@@ -502,12 +502,20 @@ class Feeds:
         token.settle_plain()
         if verdict is Verdict.CONFIRMED:
             token.confirmed_ns, token.confirmed_mono_ns = now.wall_ns, now.mono_ns
+            self._confirm(token, now)
         elif verdict is Verdict.AHEAD and silent:
             self._step(token, Cause.FROZEN, "frozen: the venue has a newer book and the connection is silent", now)
             self._move(token, now)
         elif verdict in (Verdict.AHEAD, Verdict.DIFFERENT):
             self._contradict(token, "the venue has another book than we", now)
             self._complete(token, restored, stamp, now)
+
+    def _confirm(self, token: TokenFeed, now: Now) -> None:
+        """Readers learn that a quiet book is as good as new: a version without changes."""
+        if not token.is_dirty:
+            token.seq += 1
+            token.received_ns = now.wall_ns
+            self.news.append(Publish(token.book_topic, token.delta(now.wall_ns)))
 
     def _move(self, token: TokenFeed, now: Now) -> None:
         self.counters["tokens_moved"] += 1

@@ -49,6 +49,7 @@ SHELLS = {
     "common.heart": "the synchronous shell",
     "common.http": "HTTP",
     "common.journal": "files",
+    "common.market_reader": "the bus and the clocks",
     "common.log": "standard output",
     "common.memorybus": "has the port of common.bus",
     "common.peer": "has a bus",
