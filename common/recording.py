@@ -172,7 +172,17 @@ class Recording:
         """All rows in order. Raises RecordingError where the file is damaged."""
         for batch in self.batches():
             columns = batch.to_pydict()
-            yield from map(Row._make, zip(*(columns[name] for name in COLUMNS), strict=True))
+            for row in map(Row._make, zip(*(columns[name] for name in COLUMNS), strict=True)):
+                if row.kind != FRAME:
+                    self._check(row)
+                yield row
+
+    def _check(self, row: Row) -> None:
+        try:
+            message_of(row)
+        except msgspec.DecodeError:
+            problem = f"its row {row.seq} ({row.kind}) cannot be read: take another copy of the file"
+            raise RecordingError(self.path, problem) from None
 
     def batches(self) -> Iterator[Any]:
         return self._stream_batches() if self.path.suffix == PARTIAL else self._parquet_batches()

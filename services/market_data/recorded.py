@@ -10,14 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-import msgspec
-
 from common.book import Book
 from common.effects import Log, Now, Publish
-from common.errors import Refusal
 from common.instruments import Market
 from common.messages import BookDelta, BookSnapshot, FeedMark, FeedStatus, MarketListed, Message, TradePrint
-from common.reasons import Reason
 from common.recording import FRAME, Gap, Row, message_of
 from common.types import FeedState
 from common.venues.polymarket.market import BookEvent
@@ -101,7 +97,7 @@ class Rerun:
         self._market_of: dict[str, str] = {}
 
     def step(self, moment: Moment) -> list[Effect]:
-        """Live one moment. Raises Refusal(BAD_RECORDING) for a row that cannot be read."""
+        """Live one moment."""
         now = Now(moment.at_ns, moment.at_ns)
         if moment.row is None:
             effects = self.board.on_time(now)
@@ -117,10 +113,7 @@ class Rerun:
         if row.kind == FRAME:
             self.totals.frames += 1
             return self.board.on_frame(row.connection, row.payload, now) + self.board.flush(now)
-        try:
-            message = message_of(row)
-        except msgspec.DecodeError as error:
-            raise Refusal(Reason.BAD_RECORDING, f"row {row.seq} ({row.kind}) cannot be read: {error}", "path") from None
+        message = message_of(row)
         if isinstance(message, Gap):
             self.totals.gaps += 1
             return self._lose_all(f"the recording has a gap: {message.reason}", now)
