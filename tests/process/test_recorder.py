@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import random
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -12,7 +14,7 @@ import pytest
 
 from common.errors import ExitCode
 from common.messages import Accepted, Heartbeat, UnwatchMarkets, WatchMarkets
-from common.recording import FRAME, GAP, LOST, MARKET, OPENED, Row, open_recordings, rows_of
+from common.recording import FRAME, GAP, LOST, MARKET, OPENED, Gap, Row, message_of, open_recordings, rows_of
 from common.requester import Requester
 from tests.process.group import Group, group
 
@@ -129,6 +131,52 @@ def test_a_file_in_the_place_of_the_folder_pauses_recording_until_it_is_gone() -
         folder(feed).unlink()
         wait(feed, lambda beat: beat.detail == "" and beat.counters["frames_recorded"] == 1)
         assert frames(feed) == [b"kept meanwhile"]
+
+
+def test_what_did_not_fit_is_a_gap_and_the_stream_is_joined_anew() -> None:
+    with group(recorder__flush_s="1", recorder__queue_max="100") as feed:
+        folder(feed).write_text("in the way")
+        feed.start("market_data", TOY)
+        feed.start("recorder")
+        feed.wait_ready("market_data", "recorder")
+        wait(feed, lambda beat: "recording pauses" in beat.detail)
+        send(feed, *(f"frame {number}" for number in range(1000)))
+        folder(feed).unlink()
+        beat = wait(feed, lambda beat: beat.counters["gaps"] == 1 and beat.detail == "")
+        send(feed, "after")
+        wait(feed, lambda beat: frames(feed)[-1:] == [b"after"])
+        found = rows(feed)
+    kinds = [row.kind for row in found]
+    gap = message_of(found[kinds.index(GAP)])
+    assert isinstance(gap, Gap)
+    assert gap.lost == beat.counters["frames_lost"] == 1000 - (kinds.count(FRAME) - 1)
+    assert kinds[kinds.index(GAP) :] == [GAP, MARKET, OPENED, FRAME]
+
+
+def test_whenever_it_is_killed_what_it_said_to_have_recorded_is_there(feed: Group) -> None:
+    """Frames flow while it is killed again and again; each life's file holds an unbroken part of them."""
+    rng, stop, sent = random.Random(11), threading.Event(), [0]
+
+    def flow() -> None:
+        while not stop.is_set():
+            send(feed, *(f"{number}" for number in range(sent[0], sent[0] + 200)))
+            sent[0] += 200
+
+    thread = threading.Thread(target=flow)
+    thread.start()
+    try:
+        for life in range(1, 4):
+            said = wait(feed, lambda beat: beat.counters.get("frames_recorded", 0) > 0).counters["frames_recorded"]
+            time.sleep(rng.uniform(0, 1.5))  # the moment of the kill
+            feed.kill9("recorder")
+            kept = [int(row.payload) for row in open_recordings([folder(feed)])[-1].rows() if row.kind == FRAME]
+            assert kept == list(range(kept[0], kept[0] + len(kept))), f"life {life}"
+            assert len(kept) >= said
+            feed.start("recorder")
+    finally:
+        stop.set()
+        thread.join()
+    wait(feed, lambda beat: beat.counters.get("files", 0) == 3)
 
 
 def test_recording_that_is_off_is_ready_and_writes_nothing() -> None:
