@@ -8,6 +8,7 @@ time is an argument, so the simulator runs the same class without sockets. It ne
 from __future__ import annotations
 
 from collections import Counter
+from functools import lru_cache
 
 import msgspec
 
@@ -90,6 +91,7 @@ def request_id_in(body: msgspec.Raw) -> str:
     return parts[1] if isinstance(parts, list) and len(parts) > 1 and isinstance(parts[1], str) else ""
 
 
+@lru_cache(maxsize=65_536)
 def streamed(topic: str) -> bytes:
     """Topic of a stream and of its snapshots."""
     return b"t" + topic.encode() + b"\0"
@@ -294,7 +296,7 @@ class Peer:
 
     def _take_message(self, message: Received, items: list[Item], now_ns: int) -> None:
         if message.subscription is not None:
-            self._note_reader(message.subscription, ended=message.ended)
+            self.note_reader(message.subscription, ended=message.ended)
             return
         self._heard_ns[message.source] = now_ns
         try:
@@ -398,7 +400,7 @@ class Peer:
         else:
             self._unsynced[reader.owner, reader.topic] = reader
 
-    def _note_reader(self, topic: bytes, *, ended: bool) -> None:
+    def note_reader(self, topic: bytes, *, ended: bool = False) -> None:
         """Somebody reads a topic of ours, or nobody does any more."""
         read = self._topics_read if topic.endswith(b"\0") else self._prefixes_read
         if ended:
@@ -409,7 +411,9 @@ class Peer:
             self._bus.publish(topic, encode_frame(Hello(self.name, self.epoch)))
 
     def _is_read(self, topic: bytes) -> bool:
-        return topic in self._topics_read or any(map(topic.startswith, self._prefixes_read))
+        if topic in self._topics_read:
+            return True
+        return bool(self._prefixes_read) and any(map(topic.startswith, self._prefixes_read))
 
     # --- sending ---
 
@@ -417,8 +421,9 @@ class Peer:
         self._bus.publish(addressed(to), encode_frame(frame))
 
     def _flush_streams(self, now_ns: int) -> None:
-        for topic in list(self._out_events):
-            self._flush_events(topic, now_ns)
+        out, self._out_events = self._out_events, {}
+        for topic, events in out.items():
+            self._publish_events(topic, events, now_ns)
         for beat in self.writer.beats(now_ns):
             self._bus.publish(streamed(beat.topic), encode_frame(beat))
         for to, bodies in self._out_answers.items():
@@ -428,11 +433,13 @@ class Peer:
 
     def _flush_events(self, topic: str, now_ns: int) -> None:
         events = self._out_events.pop(topic, None)
-        if not events:
-            return
+        if events:
+            self._publish_events(topic, events, now_ns)
+
+    def _publish_events(self, topic: str, events: list[Message], now_ns: int) -> None:
         address = streamed(topic)
         if self._is_read(address):
-            for frame in self.writer.frames(topic, list(map(encode, events)), now_ns):
+            for frame in self.writer.frames(topic, [encode(event) for event in events], now_ns):
                 self._bus.publish(address, encode_frame(frame))
         else:
             self.writer.skip(topic, len(events))

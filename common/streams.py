@@ -28,37 +28,50 @@ BEAT_MAX_NS = 64 * BEAT_NS
 """A topic that stays quiet gets further beats, each after twice the time, up to this: a beat can get lost as well."""
 
 
+class _Topic:
+    """How far one topic is, when its next beat is due (NEVER_NS: none is), and how long the pause after it is."""
+
+    __slots__ = ("beat_ns", "pause_ns", "seq")
+
+    def __init__(self) -> None:
+        self.seq = 0
+        self.beat_ns = NEVER_NS
+        self.pause_ns = 0
+
+
 class StreamWriter:
     """All topics of one process."""
 
     def __init__(self, process: str, epoch: Epoch) -> None:
         self.process = process
         self.epoch = epoch
-        self._seqs: dict[str, int] = {}
-        self._beats: dict[str, tuple[int, int]] = {}
-        """When the next beat of a topic is due, and how long the pause after it is."""
+        self._topics: dict[str, _Topic] = {}
         self._beats_due_ns = NEVER_NS
         """Not looked for before."""
 
     def frames(self, topic: str, bodies: list[bytes], now_ns: int) -> list[Published]:
         """Stamp events of one topic, in order."""
+        state = self._topic(topic)
+        state.beat_ns, state.pause_ns = now_ns + BEAT_NS, 2 * BEAT_NS
+        self._beats_due_ns = min(self._beats_due_ns, state.beat_ns)
+        if len(bodies) == 1:
+            state.seq += 1
+            return [Published(self.process, topic, self.epoch, state.seq, False, [msgspec.Raw(bodies[0])])]
         frames = []
         for part in batches(bodies):
-            seq = self._seqs[topic] = self._seqs.get(topic, 0) + len(part)
-            frames.append(Published(self.process, topic, self.epoch, seq, False, part))
-        due = now_ns + BEAT_NS
-        self._beats[topic] = (due, 2 * BEAT_NS)
-        self._beats_due_ns = min(self._beats_due_ns, due)
+            state.seq += len(part)
+            frames.append(Published(self.process, topic, self.epoch, state.seq, False, part))
         return frames
 
     def skip(self, topic: str, count: int) -> None:
         """Events that nobody reads: whoever comes later begins with a snapshot behind them."""
-        self._seqs[topic] = self._seqs.get(topic, 0) + count
-        self._beats.pop(topic, None)
+        state = self._topic(topic)
+        state.seq += count
+        state.beat_ns = NEVER_NS
 
     def snapshot(self, topic: str, bodies: list[bytes]) -> list[Published]:
         """A snapshot valid at the topic's present seq."""
-        seq = self._seqs.get(topic, 0)
+        seq = self._topics[topic].seq if topic in self._topics else 0
         chunks = list(batches(bodies)) or [[]]
         return [
             Published(self.process, topic, self.epoch, seq, True, chunk, part=i, parts=len(chunks))
@@ -69,13 +82,19 @@ class StreamWriter:
         """Frames without bodies for topics that went quiet."""
         if now_ns < self._beats_due_ns:
             return []
-        due = [topic for topic, (at, _) in self._beats.items() if at <= now_ns]
-        for topic in due:
-            pause = self._beats[topic][1]
-            self._beats[topic] = (now_ns + pause, min(2 * pause, BEAT_MAX_NS))
-        next_due = min((at for at, _ in self._beats.values()), default=now_ns + BEAT_NS)
+        due = [(topic, state) for topic, state in self._topics.items() if state.beat_ns <= now_ns]
+        for _, state in due:
+            state.beat_ns = now_ns + state.pause_ns
+            state.pause_ns = min(2 * state.pause_ns, BEAT_MAX_NS)
+        next_due = min((state.beat_ns for state in self._topics.values()), default=NEVER_NS)
         self._beats_due_ns = max(next_due, now_ns + BEAT_CHECK_NS)
-        return [Published(self.process, topic, self.epoch, self._seqs[topic], False, []) for topic in due]
+        return [Published(self.process, topic, self.epoch, state.seq, False, []) for topic, state in due]
+
+    def _topic(self, topic: str) -> _Topic:
+        state = self._topics.get(topic)
+        if state is None:
+            state = self._topics[topic] = _Topic()
+        return state
 
 
 class Heard(NamedTuple):

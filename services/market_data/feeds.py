@@ -105,6 +105,8 @@ class Feeds:
         self._epoch = epoch
         self._tokens: dict[str, TokenFeed] = {}
         self.news: list[Effect] = []
+        self._pending: list[TokenFeed] = []
+        """Tokens with rows to be applied, and (below) tokens with changes to be published."""
         self._dirty: list[TokenFeed] = []
         self._depth_due: dict[TokenFeed, None] = {}
         self._depth_mono_ns = self._checked_mono_ns = 0
@@ -163,6 +165,7 @@ class Feeds:
 
     def subscribed(self, connection: int, token_ids: Iterable[str], now: Now) -> None:
         """A connection was asked for these tokens. A LIVE token stays with its own until the new one has its book."""
+        self._apply(now)
         for token in self._known(token_ids):
             if token.state is LIVE and token.source not in (NOBODY, connection):
                 token.candidate = Candidate(connection)
@@ -181,6 +184,7 @@ class Feeds:
 
     def lost(self, connection: int, reason: str, now: Now) -> None:
         """Nothing more comes from this connection; a token that had a second one goes on there."""
+        self._apply(now)
         self._dropped.discard(connection)
         for token in self._tokens.values():
             candidate = token.candidate
@@ -201,64 +205,75 @@ class Feeds:
 
     # --- level changes ---
 
-    def rows(self, connection: int, rows: PriceRows, now: Now) -> None:  # noqa: PLR0912 (see below)
-        """Apply a price_change, then check the tokens it touched: the stated best prices hold after their last row.
-
-        One long function on purpose: it runs for every message of a moving market, and a call for each row would
-        cost as much as the work (scripts/bench.sh market_data).
-        """
+    def rows(self, connection: int, rows: PriceRows, now: Now) -> None:
+        """Note the rows of a price_change with their tokens. They are applied together (`_apply`) before anything else
+        looks at the books: a burst costs one look at each token, not one at each row (scripts/bench.sh market_data)."""
         stamp = rows.timestamp
         if stamp != self.stamp and not self._is_in_time(connection, stamp, now):
             return
-        tokens, micros, dirty = self._tokens, MICROS, self._dirty
-        doubtful: dict[TokenFeed, PriceRow] = {}
-        try:
-            for row in rows.price_changes:
-                token = tokens.get(row.asset_id)
-                if token is None:
-                    self.counters["events_of_unknown_tokens"] += 1
-                    continue
-                if (token.plain_on != connection or stamp < token.stamp) and not self._may_apply(
-                    token, connection, row, stamp, now
-                ):
-                    continue
-                price, size = micros[row.price], micros[row.size]
-                if row.side is BUY:
-                    side, at_top = token.bids, price >= token.bid
-                    token.changed_bids[price] = size
-                else:
-                    side, at_top = token.asks, price <= token.ask
-                    token.changed_asks[price] = size
-                if size:
-                    if price not in side.sizes:
-                        insort(side.prices, price)
-                    side.sizes[price] = size
-                elif side.sizes.pop(price, None) is not None:
-                    del side.prices[bisect_left(side.prices, price)]
-                token.stamp = stamp
-                if not token.is_dirty:
-                    token.is_dirty = True
-                    dirty.append(token)
-                if at_top or row.best_bid != token.bid_text or row.best_ask != token.ask_text:
-                    doubtful[token] = row
-                elif doubtful:
-                    doubtful.pop(token, None)  # back at what was found to agree
-            for token, row in doubtful.items():
-                self._check_best(token, row, now)
-        except Refusal as refusal:
-            named = dict.fromkeys(row.asset_id for row in rows.price_changes)
-            self.unreadable(connection, f"an unreadable price_change: {refusal.message}", now, named)
+        tokens, pending = self._tokens, self._pending
+        for row in rows.price_changes:
+            token = tokens.get(row.asset_id)
+            if token is None:
+                self.counters["events_of_unknown_tokens"] += 1
+                continue
+            if (token.plain_on != connection or stamp < token.stamp) and not self._may_apply(
+                token, connection, row, stamp, now
+            ):
+                continue
+            token.stamp = stamp
+            if not token.rows:
+                pending.append(token)
+            token.rows.append(row)
+
+    def _apply(self, now: Now) -> None:
+        """Bring all books up to what was heard, and check each against the best prices stated last."""
+        for token in self._pending:
+            rows, token.rows = token.rows, []
+            if not rows:
+                continue  # its state changed behind them
+            self._touch(token)
+            try:
+                self._apply_rows(token, rows)
+                self._check_best(token, rows[-1], now)
+            except Refusal as refusal:
+                self.counters["events_unreadable"] += 1
+                self._contradict(token, f"an unreadable price_change: {refusal.message}", now)
+        self._pending.clear()
+
+    @staticmethod
+    def _apply_rows(token: TokenFeed, rows: Sequence[PriceRow]) -> None:
+        """New totals at single prices. Raises Refusal for a number that cannot be read. This is the hot path."""
+        micros, changed_bids, changed_asks = MICROS, token.changed_bids, token.changed_asks
+        bid_sizes, bid_prices = token.book.bid_side.sizes, token.book.bid_side.prices
+        ask_sizes, ask_prices = token.book.ask_side.sizes, token.book.ask_side.prices
+        for row in rows:
+            price, size = micros[row.price], micros[row.size]
+            if row.side is BUY:
+                sizes, prices = bid_sizes, bid_prices
+                changed_bids[price] = size
+            else:
+                sizes, prices = ask_sizes, ask_prices
+                changed_asks[price] = size
+            if size:
+                if price not in sizes:
+                    insort(prices, price)
+                sizes[price] = size
+            elif sizes.pop(price, 0):
+                del prices[bisect_left(prices, price)]
 
     def _check_best(self, token: TokenFeed, row: PriceRow, now: Now) -> None:
-        """Whether the book has the best prices that were stated with its last change. They need no second look until
-        the book's top or the words change."""
+        """Whether the book has the best prices that were stated with its last change. The same prices and the same
+        words as last time need no second look."""
         bid, ask = token.book.best_prices
+        if bid == token.bid and ask == token.ask and row.best_bid == token.bid_text and row.best_ask == token.ask_text:
+            return
         if bid and ask and bid >= ask:
             self._contradict(token, "the book is crossed", now)
         elif not _states(row.best_bid, row.best_ask, bid, ask):
             self._contradict(token, "the best prices are not the venue's", now)
         else:
-            token.agree(bid, ask, row.best_bid, row.best_ask)
+            token.bid, token.ask, token.bid_text, token.ask_text = bid, ask, row.best_bid, row.best_ask
             return
         self._hold(token, row, token.stamp)  # the fetched book may be of this very millisecond
 
@@ -266,7 +281,7 @@ class Feeds:
         """Whether a change that needs a second look belongs into the book now; otherwise it is put where it belongs."""
         candidate = token.candidate
         if candidate is not None and candidate.connection == connection:
-            self._shadow(token, candidate, row, stamp, now)
+            self._shadow(candidate, row, stamp)
             return False
         if token.source != connection:
             self.counters["events_elsewhere"] += 1
@@ -313,6 +328,7 @@ class Feeds:
 
     def book(self, connection: int, event: BookEvent, now: Now) -> None:
         """A whole book on a connection: the first one makes the token LIVE, later ones confirm or correct it."""
+        self._apply(now)
         token = self._tokens.get(event.token_id)
         if token is None:
             self.counters["events_of_unknown_tokens"] += 1
@@ -349,13 +365,15 @@ class Feeds:
             self.counters["whole_books_that_differed"] += 1
         token.changed_bids.update(bids)
         token.changed_asks.update(asks)
-        token.become(whole)
+        token.book = whole
         token.stamp = stamp
         token.disagree()
         token.settle_plain()
         self._touch(token)
 
     def best(self, connection: int, event: BestBidAskEvent, now: Now) -> None:
+        """The same check as with every change, for a venue that was asked to say it by itself."""
+        self._apply(now)
         token = self._tokens.get(event.token_id)
         if token is None or token.source != connection or token.state is not LIVE or token.held is not None:
             return
@@ -376,12 +394,13 @@ class Feeds:
 
     def tick(self, connection: int, token_id: str, tick: int, now: Now) -> None:
         """The levels on the old grid are void until a whole new book comes."""
+        self._apply(now)
         token = self._tokens.get(token_id)
         if token is None or token.source != connection:
             return
         token.tick = tick
         token.heard_here = True
-        token.become(Book())
+        token.book = Book()
         self._stop_asking(token)
         if self._step(token, Cause.TICK, "the tick changed", now):
             token.since_mono_ns = now.mono_ns
@@ -389,6 +408,7 @@ class Feeds:
 
     def unreadable(self, connection: int, reason: str, now: Now, token_ids: Iterable[str] = ()) -> None:
         """A frame or event that cannot be read: the tokens it names, or all of its connection, may have missed it."""
+        self._apply(now)
         self.counters["events_unreadable"] += 1
         named = self._known(token_ids)
         for token in named or [token for token in self._tokens.values() if token.source == connection]:
@@ -431,6 +451,7 @@ class Feeds:
 
     def fetched(self, request: FetchBooks, books: Sequence[BookObject], now: Now) -> None:
         """The answer to a request, nothing when there was none. A token that is not in it has no book at the venue."""
+        self._apply(now)
         found = {book.token_id: book for book in books}
         for token in self._known(request.token_ids):
             if token.asked_mono_ns != request.asked_mono_ns:
@@ -467,7 +488,7 @@ class Feeds:
     def _complete(self, token: TokenFeed, whole: Book, stamp: str, now: Now) -> None:
         """A whole book was set: a new epoch begins, unless the book contradicts itself."""
         self.counters["whole_books"] += 1
-        token.become(whole)
+        token.book = whole
         token.stamp = stamp
         token.received_ns = token.confirmed_ns = now.wall_ns
         token.heard_mono_ns = token.compared_mono_ns = token.confirmed_mono_ns = now.mono_ns
@@ -524,11 +545,11 @@ class Feeds:
 
     # --- handover between two connections ---
 
-    def _shadow(self, token: TokenFeed, candidate: Candidate, row: PriceRow, stamp: str, now: Now) -> None:
+    @staticmethod
+    def _shadow(candidate: Candidate, row: PriceRow, stamp: str) -> None:
         if candidate.book is not None:
             candidate.book.apply(row.side, micros_text(row.price), micros_text(row.size))
-            candidate.stamp = max(candidate.stamp, stamp)
-            self._take_over(token, candidate, now)
+            candidate.stamp = max(candidate.stamp, stamp)  # on_time looks whether it has caught up
 
     def _take_over(self, token: TokenFeed, candidate: Candidate, now: Now) -> None:
         """Go on with the second connection as soon as that is no step back in time."""
@@ -548,6 +569,7 @@ class Feeds:
 
     def on_time(self, now: Now) -> None:
         """Deadlines, witnesses and the conflated depth; call it every CHECK_NS or so."""
+        self._apply(now)
         self._publish_depth(now)
         if now.mono_ns - self._checked_mono_ns < CHECK_NS:
             return
@@ -556,7 +578,9 @@ class Feeds:
         for token in self._tokens.values():
             if token.source == NOBODY:
                 continue
-            if token.state is not LIVE:
+            if token.candidate is not None and token.candidate.book is not None:
+                self._take_over(token, token.candidate, now)
+            elif token.state is not LIVE:
                 self._look_at_doubtful(token, wanted, now)
             elif token.pending is not None:
                 self._weigh(token, token.pending.fetched, now)
@@ -604,19 +628,17 @@ class Feeds:
     # --- publishing ---
 
     def flush(self, now: Now) -> None:
-        """Publish what was applied since the last call: one delta a token, and its top when that changed."""
+        """Publish what came since the last call: one delta a token, and its top when that changed."""
+        self._apply(now)
         for token in self._dirty:
             token.is_dirty = False
             token.received_ns, token.heard_mono_ns = now.wall_ns, now.mono_ns
-            if token.state is not LIVE:
-                token.forget_changes()
-                continue
             if token.changed_bids or token.changed_asks:
                 token.seq += 1
                 self.news.append(Publish(token.book_topic, token.delta(now.wall_ns)))
                 token.forget_changes()
                 self._publish_top(token)
-            self._depth_due[token] = None
+                self._depth_due[token] = None
         self._dirty.clear()
 
     def _publish_top(self, token: TokenFeed) -> None:

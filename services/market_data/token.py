@@ -11,6 +11,7 @@ from typing import NamedTuple
 from common.book import Book
 from common.messages import BookDelta, BookDepth, BookSnapshot, BookTop, FeedStatus, Level
 from common.types import FeedState
+from common.venues.polymarket.market import PriceRow
 from common.venues.polymarket.wire import MILLI_NS, BookObject
 from services.market_data.witness import Held, Witness
 
@@ -18,7 +19,6 @@ BOOK, TOP, DEPTH, TRADES, FEED = "book.", "top.", "depth.", "trades.", "feed."
 NOBODY = 0
 """No connection: their numbers begin at 1."""
 NO_STAMP = "0000000000000"
-NO_ASK = 1 << 62
 UNHEARD = "?"
 """No best price is ever stated like this."""
 
@@ -45,18 +45,15 @@ class TokenFeed:
     """`stamp` is the venue's time of the last event in milliseconds, as text: 13 digits compare like numbers.
 
     `plain_on` is the connection whose changes need no second look (LIVE, nothing held, no handover), else NOBODY.
-    `bid`, `ask` and their texts are the best prices as last found to agree with the venue's words: a change below
-    them, stated with the same words, needs no check.
+    `bid`, `ask` and their texts are the best prices as last found to agree with the venue's words.
     """
 
     __slots__ = (
         "ask",
         "ask_text",
         "asked_mono_ns",
-        "asks",
         "bid",
         "bid_text",
-        "bids",
         "book",
         "book_topic",
         "candidate",
@@ -84,6 +81,7 @@ class TokenFeed:
         "received_ns",
         "retries",
         "retry_mono_ns",
+        "rows",
         "seq",
         "since_mono_ns",
         "source",
@@ -101,7 +99,7 @@ class TokenFeed:
         self.book_topic, self.top_topic, self.depth_topic = BOOK + token_id, TOP + token_id, DEPTH + token_id
         self.trades_topic, self.feed_topic = TRADES + token_id, FEED + token_id
         self.tick = tick
-        self.become(Book())
+        self.book = Book()
         self.state = FeedState.CONNECTING
         self.reason = ""
         self.epoch = epoch
@@ -112,7 +110,8 @@ class TokenFeed:
         self.heard_here = False
         self.since_mono_ns = self.heard_mono_ns = self.compared_mono_ns = self.confirmed_mono_ns = 0
         self.candidate: Candidate | None = None
-        # What was applied and not yet published.
+        # What was heard and not yet applied; what was applied and not yet published.
+        self.rows: list[PriceRow] = []
         self.changed_bids: dict[int, int] = {}
         self.changed_asks: dict[int, int] = {}
         self.is_dirty = False
@@ -137,17 +136,10 @@ class TokenFeed:
     def venue_ns(self, at_ns: int) -> None:
         self.stamp = stamp_of(at_ns)
 
-    def become(self, book: Book) -> None:
-        """Have these levels; `bids` and `asks` are the book's sides, at hand for the hot path."""
-        self.book, self.bids, self.asks = book, book.bid_side, book.ask_side
-
-    def agree(self, bid: int, ask: int, bid_text: str, ask_text: str) -> None:
-        """These best prices (0: none) are what the venue said in these words."""
-        self.bid, self.ask, self.bid_text, self.ask_text = bid, ask or NO_ASK, bid_text, ask_text
-
     def disagree(self) -> None:
         """The next statement of best prices is looked at, whatever it is."""
-        self.bid, self.ask, self.bid_text, self.ask_text = 0, NO_ASK, UNHEARD, UNHEARD
+        self.bid = self.ask = 0
+        self.bid_text = self.ask_text = UNHEARD
 
     def settle_plain(self) -> None:
         """Call when state, source, held or candidate changed."""
@@ -155,6 +147,8 @@ class TokenFeed:
         self.plain_on = self.source if plain else NOBODY
 
     def forget_changes(self) -> None:
+        """What was heard or applied and not yet published."""
+        self.rows = []
         self.changed_bids, self.changed_asks = {}, {}
 
     def forget_witness(self) -> None:
