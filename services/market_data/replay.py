@@ -85,14 +85,16 @@ class Progress:
 def play(rerun: Rerun, recordings: Iterable[Recording], speed: float) -> None:
     """Live the recording through, alone."""
     pace, progress = Pace(speed), Progress(rerun)
-    for moment in moments(rows_of(recordings)):
-        delay_s = pace.delay_s(moment.at_ns)
-        if delay_s > 0:
+    try:
+        for moment in moments(rows_of(recordings)):
+            delay_s = pace.delay_s(moment.at_ns)
+            if delay_s > 0:
+                progress.show()
+                time.sleep(delay_s)
+            rerun.step(moment)
             progress.show()
-            time.sleep(delay_s)
-        rerun.step(moment)
-        progress.show()
-    progress.end()
+    finally:
+        progress.end()
 
 
 class Published:
@@ -207,7 +209,8 @@ def result_text(shown: dict[str, Any]) -> str:
         f"{shown['connections_opened']} connections opened, {shown['connections_lost']} lost, "
         f"{shown['requests_not_made']} requests to the venue not made"
     )
-    times = f"{_clock(shown['first_ns'])} to {_clock(shown['last_ns'])}, {len(shown['files'])} files{unfinished}"
+    files = "1 file" if len(shown["files"]) == 1 else f"{len(shown['files'])} files"
+    times = f"{_clock(shown['first_ns'])} to {_clock(shown['last_ns'])}, {files}{unfinished}"
     return "\n".join([*table, totals, times])
 
 
