@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import msgspec
 
@@ -18,13 +18,15 @@ from common.book import Book
 from common.effects import Log, Now, Publish
 from common.errors import Refusal
 from common.messages import TradePrint
-from common.settings import MarketData
 from common.types import FeedState, Side
 from common.venues.polymarket.market import BestBidAskEvent, BookEvent, LastTradeEvent, PriceRow, PriceRows
 from common.venues.polymarket.wire import MICROS, MILLI_NS, BookObject, micros_text
 from services.market_data.token import NO_STAMP, NOBODY, Candidate, Pending, TokenFeed, stamp_of
 from services.market_data.trust import Cause, after
 from services.market_data.witness import Budget, Held, Verdict, Witness, agrees, agrees_with_last, judge, replay
+
+if TYPE_CHECKING:
+    from common.settings import MarketData
 
 FEEDS = "feeds"
 HELD_MAX = 5_000

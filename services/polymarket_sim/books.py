@@ -198,6 +198,10 @@ class Books:
     def token(self, token_id: str) -> tuple[BookReplica, int] | None:
         return self._by_token.get(token_id)
 
+    def all_books(self) -> dict[str, BookObject]:
+        """Every token's book as it is now."""
+        return {token_id: replica.book(index) for token_id, (replica, index) in self._by_token.items()}
+
     def replace(self, bodies: Sequence[Message]) -> None:
         """A snapshot: everything known before is void, but the price history of known markets goes on."""
         before = self.by_condition

@@ -7,6 +7,7 @@ between them. After a discontinuity followers of the market channel get whole bo
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from typing import Final
@@ -23,10 +24,12 @@ from common.messages import (
     TradeMade,
     TradeSettled,
 )
-from common.venues.polymarket.market import UnknownEvent
+from common.venues.polymarket.market import MarketEvent, UnknownEvent
 from common.venues.polymarket.user import OrderEventKind
 from common.venues.polymarket.wire import Members, encode_json, read_flag, read_texts
 from services.polymarket_sim.books import Broadcast
+from services.polymarket_sim.faults import FaultSwitch
+from services.polymarket_sim.feed_faults import ConnectionFaults
 from services.polymarket_sim.keys import ApiKey, open_key
 from services.polymarket_sim.sockets import Connection, Socket, first_frame, new_socket, serve
 from services.polymarket_sim.translate import order_frame, trade_frame, trade_view
@@ -37,20 +40,34 @@ SUBSCRIPTIONS_MAX: Final = 10_000
 
 
 class MarketConnection(Connection):
-    def __init__(self, ws: Socket, request: web.Request) -> None:
+    def __init__(self, ws: Socket, request: web.Request, number: int, switch: FaultSwitch) -> None:
         super().__init__(ws, request)
         self.tokens: set[str] = set()
         self.custom = False
+        self.faults = ConnectionFaults(number)
+        self._switch = switch
+
+    async def before_frame(self) -> None:
+        drip = self._switch.values("slow_drip")
+        if drip is not None:
+            await asyncio.sleep(int(drip["ms"]) / 1000)
+
+    def answers_ping(self) -> bool:
+        return not self._switch.is_on("no_pong")
 
 
 class UserConnection(Connection):
     """`markets` None means all."""
 
-    def __init__(self, ws: Socket, request: web.Request, who: ApiKey) -> None:
+    def __init__(self, ws: Socket, request: web.Request, who: ApiKey, switch: FaultSwitch) -> None:
         super().__init__(ws, request)
+        self._switch = switch
         self.who = who
         self.accounts = accounts_of(who.name.address)
         self.markets: set[str] | None = None
+
+    def answers_ping(self) -> bool:
+        return not self._switch.is_on("no_pong")
 
 
 class MarketHub:
@@ -60,6 +77,7 @@ class MarketHub:
         self.venue = venue
         self.counters = counters
         self.connections: set[MarketConnection] = set()
+        self.last_connection = 0
         self._by_token: dict[str, set[MarketConnection]] = {}
 
     async def handle(self, request: web.Request) -> Socket:
@@ -69,7 +87,8 @@ class MarketHub:
         if frame is None:
             await ws.close(code=WSCloseCode.POLICY_VIOLATION, message=b"subscribe first")
             return ws
-        connection = MarketConnection(ws, request)
+        self.last_connection += 1
+        connection = MarketConnection(ws, request, self.last_connection, self.venue.faults)
         self.connections.add(connection)
         try:
             await serve(connection, frame, self._first, self._later)
@@ -79,14 +98,26 @@ class MarketHub:
         return ws
 
     def broadcast(self, broadcasts: Iterable[Broadcast]) -> None:
-        if self.venue.faults.is_on("freeze_market_feed"):
-            return
         for row in broadcasts:
             followers = self._followers(row)
             if followers and not isinstance(row.event, UnknownEvent):
                 frame = encode_json(row.event.to_wire())
                 for connection in followers:
-                    self._send(connection, frame)
+                    if self.venue.faults.feed_is_faulty:
+                        self._send_shaped(connection, row.event, frame)
+                    else:
+                        self._send(connection, frame)
+
+    def _send_shaped(self, connection: MarketConnection, event: MarketEvent, frame: bytes) -> None:
+        """Whatever the faults leave of the frame."""
+        if self.venue.faults.is_on("freeze_market_feed"):
+            self.counters["market_events_frozen"] += 1
+            return
+        frames = connection.faults.shape(self.venue.faults, event, frame)
+        if frames != [frame]:
+            self.counters["market_frames_faulty"] += 1
+        for shaped in frames:
+            self._send(connection, shaped)
 
     def redraw(self) -> None:
         """After a discontinuity: every follower gets whole books again."""
@@ -144,7 +175,9 @@ class MarketHub:
                     del self._by_token[token]
 
     def _dump(self, connection: MarketConnection, tokens: Iterable[str], *, even_empty: bool = False) -> None:
-        found = [self.venue.books.token(token) for token in tokens]
+        faults = self.venue.faults
+        shown = [token for token in tokens if not connection.faults.withholds(faults, token)]
+        found = [self.venue.books.token(token) for token in shown]
         books = [row[0].book_event(row[1]).to_wire() for row in found if row is not None]
         if books or even_empty:
             self._send(connection, encode_json(books))
@@ -172,7 +205,7 @@ class UserHub:
         if frame is None or who is None:
             await ws.close(code=WSCloseCode.POLICY_VIOLATION, message=b"auth failed")
             return ws
-        connection = UserConnection(ws, request, who)
+        connection = UserConnection(ws, request, who, self.venue.faults)
         self.connections.add(connection)
         for account in connection.accounts:
             self._by_account.setdefault(account, set()).add(connection)

@@ -62,8 +62,19 @@ class Control:
                 field = "on" if isinstance(name, str) else "name"
                 raise Refusal(Reason.BAD_REQUEST, 'write {"name": "…", "on": true}', field)
             parameters = {key: value for key, value in body.items() if key not in ("name", "on")}
-            self.venue.faults.set(name, on, parameters)
+            self.venue.faults.set(name, on, parameters, self.market.last_connection)
+            self._begin(name)
         except Refusal as refusal:
             error = {"code": refusal.code.value, "message": refusal.message, "field": refusal.field}
             return reply({"error": error}, 400)
         return reply(self.venue.faults.to_wire())
+
+    def _begin(self, name: str) -> None:
+        """What a fault does at the moment it is switched."""
+        faults = self.venue.faults
+        if name == "cut_market_connections" and faults.is_on(name):
+            self.counters["market_connections_cut"] += len(self.market.connections)
+            self.market.cut_all()
+            faults.set(name, False, {})
+        elif name == "stale_books":
+            self.venue.stale_books = self.venue.books.all_books() if faults.is_on(name) else {}

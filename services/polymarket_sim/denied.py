@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 class Denied(Exception):
     """Raised by checks, turned into a response by the server; `more` are further members of the body."""
 
-    def __init__(self, status: int, text: str, **more: object) -> None:
+    def __init__(self, status: int, text: str, *, headers: Mapping[str, str] | None = None, **more: object) -> None:
         super().__init__(text)
         self.status = status
         self.text = text
+        self.headers = headers
         self.more = more
 
     @property

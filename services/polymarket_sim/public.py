@@ -10,7 +10,7 @@ from aiohttp import web
 from common.errors import Refusal
 from common.fixed import format_micros
 from common.types import Side
-from common.venues.polymarket.wire import decode_cursor, decode_json, number, page_to_wire
+from common.venues.polymarket.wire import BookObject, decode_cursor, decode_json, number, page_to_wire
 from services.polymarket_sim import catalog
 from services.polymarket_sim.books import BookReplica
 from services.polymarket_sim.denied import Denied
@@ -19,6 +19,13 @@ from services.polymarket_sim.venue import NOT_READY, Venue
 
 TOKENS_MAX: Final = 500
 MARKETS_PAGE: Final = 1000
+TOO_MANY: Final = 429
+BOOK_ERRORS: Final = {
+    429: "Too Many Requests",
+    500: "Internal server error",
+    502: "Bad gateway",
+    503: "Service unavailable",
+}
 NO_BOOK: Final = "No orderbook exists for the requested token id"
 NO_MARKET: Final = "market not found"
 BAD_TOKEN: Final = "Invalid token id"
@@ -39,7 +46,6 @@ class PublicApi:
             "tick-size": lambda row: {"minimum_tick_size": number(row[0].market.tick)},
             "neg-risk": lambda row: {"neg_risk": row[0].market.neg_risk},
             "fee-rate": lambda row: {"base_fee": catalog.base_fee(row[0])},
-            "book": lambda row: row[0].book(row[1]).to_wire(),
             "midpoint": _midpoint,
             "spread": _spread,
             "last-trade-price": _last_trade,
@@ -62,6 +68,7 @@ class PublicApi:
             web.get("/time", self.time),
             web.get("/version", self.version),
             web.get("/price", self.price),
+            web.get("/book", self.book),
             web.post("/books", self.books),
             web.post("/prices", self.prices),
             web.post("/midpoints", self.midpoints),
@@ -81,6 +88,23 @@ class PublicApi:
             return reply(view(self._row(token_id)))
 
         return handler
+
+    async def book(self, request: web.Request) -> web.Response:
+        self._fail_books()
+        return reply(self._book(self._row(request.query.get("token_id", ""))).to_wire())
+
+    def _book(self, row: Row) -> BookObject:
+        """The book, or an old one while the fault `stale_books` is on."""
+        replica, index = row
+        return self.venue.stale_books.get(replica.market.token_ids[index]) or replica.book(index)
+
+    def _fail_books(self) -> None:
+        """Where the fault `book_errors` strikes."""
+        values = self.venue.faults.use("book_errors")
+        if values is not None:
+            status = int(values["status"])
+            retry_after = {"Retry-After": str(values["retry_after_s"])} if status == TOO_MANY else {}
+            raise Denied(status, BOOK_ERRORS.get(status, "injected fault"), headers=retry_after)
 
     async def price(self, request: web.Request) -> web.Response:
         replica, index = self._row(request.query.get("token_id", ""))
@@ -106,8 +130,8 @@ class PublicApi:
     # ---- many tokens ----
 
     async def books(self, request: web.Request) -> web.Response:
-        rows = await self._rows(request)
-        return reply([row[0].book(row[1]).to_wire() for _, row in rows])
+        self._fail_books()
+        return reply([self._book(row).to_wire() for _, row in await self._rows(request)])
 
     async def prices(self, request: web.Request) -> web.Response:
         out: dict[str, dict[str, str]] = {}

@@ -18,7 +18,7 @@ def reply(value: object, status: int = 200, headers: Mapping[str, str] | None = 
 
 
 def denial(denied: Denied) -> web.Response:
-    return reply(denied.body, denied.status)
+    return reply(denied.body, denied.status, denied.headers)
 
 
 def query_lists(request: web.Request) -> dict[str, list[str]]:

@@ -54,7 +54,7 @@ def _answers(venue: Venue, counters: Counter[str], fail: Callable[[BaseException
         counters["http_requests"] += 1
         delay = venue.faults.use("http_delay_ms")
         if delay is not None:
-            await asyncio.sleep(delay["ms"] / 1000)
+            await asyncio.sleep(int(delay["ms"]) / 1000)
         try:
             return await handler(request)
         except Denied as denied:

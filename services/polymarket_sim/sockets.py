@@ -71,11 +71,19 @@ class Connection:
             while self._queue:
                 frame = self._queue.popleft()
                 self._bytes -= len(frame)
+                await self.before_frame()
                 try:
                     await self.ws.send_frame(frame, WSMsgType.TEXT)
                 except ClientConnectionResetError:
                     self.lost = True
                     return
+
+    async def before_frame(self) -> None:
+        """Where a fault may hold a frame up."""
+
+    def answers_ping(self) -> bool:
+        """Whether PING gets its PONG."""
+        return True
 
     def text(self, text: str) -> None:
         self.send(text.encode())
@@ -132,7 +140,8 @@ async def _read_one(connection: ConnectionT, later: Callable[[ConnectionT, Membe
     if message.type is not WSMsgType.TEXT:
         return False
     if message.data == PING:
-        connection.text(PONG)
+        if connection.answers_ping():
+            connection.text(PONG)
         return True
     try:
         return _handled(connection, members_of(message.data), later)

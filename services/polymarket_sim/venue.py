@@ -36,7 +36,7 @@ from common.messages import (
 from common.reasons import Reason
 from common.types import ONE
 from common.venues.polymarket.orders import PostedOrder, parse_post_body
-from common.venues.polymarket.wire import OrderReply
+from common.venues.polymarket.wire import BookObject, OrderReply
 from services.polymarket_sim.books import Books
 from services.polymarket_sim.denied import Denied
 from services.polymarket_sim.faults import FaultSwitch
@@ -86,6 +86,8 @@ class Venue:
         self.mono_ns = mono_ns
         self.books = Books()
         self.faults = FaultSwitch()
+        self.stale_books: dict[str, BookObject] = {}
+        """What the fault `stale_books` shows: the books of the moment it was switched on."""
         self.books_synced = False
         self.account_synced = False
         self._ask = ask

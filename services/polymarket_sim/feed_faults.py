@@ -1,0 +1,106 @@
+"""What the feed's faults do to the frames of one market-channel connection. Pure.
+
+In: the fault switch, one connection's memory, an event and its frame. Out: the frames that leave instead, in order.
+Nothing is random: "every Nth frame" counts per connection, so a test can say what was lost.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from common.venues.polymarket.market import (
+    BestBidAskEvent,
+    BookEvent,
+    LastTradeEvent,
+    MarketEvent,
+    PriceChangeEvent,
+    TickSizeEvent,
+)
+from common.venues.polymarket.wire import encode_json
+from services.polymarket_sim.faults import FaultSwitch
+
+GARBAGE: Final = b"\x00\xffnot json{{{"
+MEGABYTE: Final = 1_000_000
+
+TokenEvent = BookEvent | LastTradeEvent | TickSizeEvent | BestBidAskEvent
+
+
+class ConnectionFaults:
+    """One connection's part: its number, frames counted per fault, and the frame kept back for a swap."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self._counted: dict[str, int] = {}
+        self._kept: bytes | None = None
+
+    def shape(self, switch: FaultSwitch, event: MarketEvent, frame: bytes) -> list[bytes]:
+        """The frames that leave in the place of one event's frame."""
+        shaped = self._thaw(switch, event, frame)
+        if shaped is None:
+            return []
+        if self._strikes(switch, "drop_market_events"):
+            return []
+        frames = [shaped]
+        if self._strikes(switch, "garbage_frames"):
+            frames = [GARBAGE]
+        elif self._strikes(switch, "half_json_frames"):
+            frames = [shaped[: len(shaped) // 2]]
+        elif self._strikes(switch, "duplicate_market_events"):
+            frames = [shaped, shaped]
+        if (values := self._struck(switch, "oversized_frames")) is not None:
+            frames.append(b'{"event_type":"' + b"x" * (_number(values["mb"]) * MEGABYTE) + b'"}')
+        return self._swap(switch, frames)
+
+    def _swap(self, switch: FaultSwitch, frames: list[bytes]) -> list[bytes]:
+        """Every Nth frame is kept back and follows the next one."""
+        if self._kept is not None:
+            frames, self._kept = [*frames, self._kept], None
+        elif self._strikes(switch, "reorder_market_events"):
+            self._kept = frames.pop()
+        return frames
+
+    def is_frozen(self, switch: FaultSwitch, token_id: str) -> bool:
+        """Whether nothing about this token leaves on this connection."""
+        values = switch.values("freeze_token")
+        if values is None or token_id not in str(values["token"]).split(","):
+            return False
+        return bool(values["everywhere"]) or self.number <= switch.last_connection("freeze_token")
+
+    def _thaw(self, switch: FaultSwitch, event: MarketEvent, frame: bytes) -> bytes | None:
+        """The frame without what is frozen; None when nothing is left."""
+        if not switch.is_on("freeze_token"):
+            return frame
+        if isinstance(event, TokenEvent):
+            return None if self.is_frozen(switch, event.token_id) else frame
+        if not isinstance(event, PriceChangeEvent):
+            return frame
+        left = tuple(change for change in event.changes if not self.is_frozen(switch, change.token_id))
+        if len(left) == len(event.changes):
+            return frame
+        return encode_json(PriceChangeEvent(event.market, left, event.timestamp_ns).to_wire()) if left else None
+
+    def withholds(self, switch: FaultSwitch, token_id: str) -> bool:
+        """Whether a subscription to this token gets no first book."""
+        if self.is_frozen(switch, token_id):
+            return True
+        values = switch.values("withhold_first_book")
+        if values is None or values["token"] not in ("", token_id):
+            return False
+        return switch.use("withhold_first_book") is not None
+
+    def _strikes(self, switch: FaultSwitch, name: str) -> bool:
+        return self._struck(switch, name) is not None
+
+    def _struck(self, switch: FaultSwitch, name: str) -> dict[str, int | str] | None:
+        """The parameters when this is the Nth frame of the connection since the fault was switched on."""
+        values = switch.values(name)
+        if values is None:
+            self._counted.pop(name, None)
+            return None
+        counted = self._counted[name] = self._counted.get(name, 0) + 1
+        return switch.use(name) if counted % _number(values["every"]) == 0 else None
+
+
+def _number(value: int | str) -> int:
+    assert isinstance(value, int)
+    return value
