@@ -69,7 +69,7 @@ FAULTS: Final[dict[str, Fault]] = {
     ),
     "duplicate_market_events": Fault("event frames are sent twice", {"every": _EVERY, "times": _TIMES}, feed=True),
     "reorder_market_events": Fault(
-        "an event frame follows the one behind it", {"every": _EVERY, "times": _TIMES}, feed=True
+        "an event frame follows the next one of its market", {"every": _EVERY, "times": _TIMES}, feed=True
     ),
     "garbage_frames": Fault("an event frame is no JSON", {"every": _EVERY, "times": _TIMES}, feed=True),
     "half_json_frames": Fault("an event frame is cut in the middle", {"every": _EVERY, "times": _TIMES}, feed=True),

@@ -15,6 +15,7 @@ from common.venues.polymarket.market import (
     MarketEvent,
     PriceChangeEvent,
     TickSizeEvent,
+    UnknownEvent,
 )
 from common.venues.polymarket.wire import encode_json
 from services.polymarket_sim.faults import FaultSwitch
@@ -26,17 +27,17 @@ TokenEvent = BookEvent | LastTradeEvent | TickSizeEvent | BestBidAskEvent
 
 
 class ConnectionFaults:
-    """One connection's part: its number, frames counted per fault, and the frame kept back for a swap."""
+    """One connection's part: its number, frames counted per fault, and by market a frame kept back for a swap."""
 
     def __init__(self, number: int) -> None:
         self.number = number
         self._counted: dict[str, int] = {}
-        self._kept: bytes | None = None
+        self._kept: dict[str, bytes] = {}
 
     def shape(self, switch: FaultSwitch, event: MarketEvent, frame: bytes) -> list[bytes]:
         """The frames that leave in the place of one event's frame."""
         shaped = self._thaw(switch, event, frame)
-        if shaped is None:
+        if shaped is None or isinstance(event, UnknownEvent):
             return []
         if self._strikes(switch, "drop_market_events"):
             return []
@@ -49,14 +50,15 @@ class ConnectionFaults:
             frames = [shaped, shaped]
         if (values := self._struck(switch, "oversized_frames")) is not None:
             frames.append(b'{"event_type":"' + b"x" * (_number(values["mb"]) * MEGABYTE) + b'"}')
-        return self._swap(switch, frames)
+        return self._swap(switch, event.market, frames)
 
-    def _swap(self, switch: FaultSwitch, frames: list[bytes]) -> list[bytes]:
-        """Every Nth frame is kept back and follows the next one."""
-        if self._kept is not None:
-            frames, self._kept = [*frames, self._kept], None
-        elif self._strikes(switch, "reorder_market_events"):
-            self._kept = frames.pop()
+    def _swap(self, switch: FaultSwitch, market: str, frames: list[bytes]) -> list[bytes]:
+        """Every Nth frame is kept back and follows the next one of its market."""
+        kept = self._kept.pop(market, None)
+        if kept is not None:
+            return [*frames, kept]
+        if self._strikes(switch, "reorder_market_events"):
+            self._kept[market] = frames.pop()
         return frames
 
     def is_frozen(self, switch: FaultSwitch, token_id: str) -> bool:
