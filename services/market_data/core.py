@@ -42,7 +42,7 @@ from common.venues.polymarket.market import (
     read_price_rows,
     unknown_fields,
 )
-from common.venues.polymarket.wire import UNREADABLE, BookObject
+from common.venues.polymarket.wire import MILLI_NS, UNREADABLE, BookObject
 from services.market_data import token as topics
 from services.market_data.feeds import FEEDS, Effect, Feeds, FetchBooks, Rules
 
@@ -50,6 +50,8 @@ INSTRUMENTS = "instruments"
 TOLD_MAX = 1_000
 STAMP_DIGITS = 13
 NOTHING: list[Effect] = []
+WITHOUT_LEVELS = frozenset({"last_trade_price", "best_bid_ask", "new_market", "market_resolved"})
+"""Events that change no book: one that cannot be read is no reason to doubt any."""
 
 
 class Board:
@@ -144,7 +146,10 @@ class Board:
         """The answer to a request for books; no books when there was none that could be read."""
         effects: list[Effect] = []
         for book in books:
-            effects += self._new_tick(book.token_id, book.tick_size, now)
+            token, at_ns = self.feeds.get(book.token_id), book.timestamp_ms * MILLI_NS
+            changed_ns = self._tick_changed_ns.get(self._by_token.get(book.token_id, ""), -1)
+            if token is not None and at_ns >= token.venue_ns and request.asked_mono_ns > changed_ns:
+                effects += self._new_tick(token.source, book.token_id, book.tick_size, at_ns, now)
         self.feeds.fetched(request, books, now)
         return effects + self.feeds.take()
 
@@ -195,7 +200,7 @@ class Board:
             case PriceChangeEvent():
                 self.feeds.rows(connection, PriceRows.of(event), now)
             case BookEvent():
-                effects = self._new_tick(event.token_id, event.tick_size, now, connection)
+                effects = self._new_tick(connection, event.token_id, event.tick_size, event.timestamp_ns, now)
                 self.feeds.book(connection, event, now)
                 return effects
             case LastTradeEvent():
@@ -203,7 +208,7 @@ class Board:
             case BestBidAskEvent():
                 self.feeds.best(connection, event, now)
             case TickSizeEvent():
-                return self._new_tick(event.token_id, event.new_tick, now, connection)
+                return self._new_tick(connection, event.token_id, event.new_tick, event.timestamp_ns, now)
             case MarketResolvedEvent():
                 return self._close(event.market, now)
             case UnknownEvent():
@@ -212,16 +217,13 @@ class Board:
                 self.counters["markets_created_elsewhere"] += 1  # discovery's business
         return []
 
-    def _new_tick(self, token_id: str, tick: int, now: Now, connection: int | None = None) -> list[Effect]:
-        """A tick other than the one known; said on a connection, it voids the levels on the old grid."""
+    def _new_tick(self, connection: int, token_id: str, tick: int, at_ns: int, now: Now) -> list[Effect]:  # noqa: PLR0917
+        """A tick other than the one known voids the levels on the old grid."""
         condition_id = self._by_token.get(token_id)
         token = self.feeds.get(token_id)
         if condition_id is None or token is None or not tick or tick == token.tick:
             return []
-        if connection is not None:
-            self.feeds.tick(connection, token_id, tick, now)
-        else:
-            token.tick = tick
+        self.feeds.tick(connection, token_id, tick, at_ns, now)
         market = self._markets[condition_id]
         if tick == market.tick:
             return []
@@ -239,7 +241,10 @@ class Board:
     def _on_unknown(self, connection: int, event: UnknownEvent, now: Now) -> list[Effect]:
         if event.problem:
             what = f"an unreadable {event.event_type or 'event'}: {event.problem}"
-            self.feeds.unreadable(connection, what, now, event.token_ids)
+            if event.event_type in WITHOUT_LEVELS:
+                self.counters["events_unreadable"] += 1
+            else:
+                self.feeds.unreadable(connection, what, now, event.token_ids)
             return self._warn(connection, what)
         self.counters["events_of_unknown_type"] += 1
         return self._tell("unknown_event_type", [event.event_type[:60]])

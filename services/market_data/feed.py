@@ -108,6 +108,7 @@ class MarketFeed:
         self.watch = WatchList(settings.watch, self._file.load(), settings.markets_max)
         self._discovery = Discovery(self._gamma, self._clob, self.watch, settings.markets_max)
         self._look = asyncio.Event()
+        self._obeying = asyncio.Lock()
 
     def _client(self, url: str) -> HttpClient:
         return HttpClient(
@@ -134,6 +135,7 @@ class MarketFeed:
 
     def answer(self, query: Message, sender: str) -> list[Message]:
         del sender
+        self.perform(self.board.flush(_now()))
         if isinstance(query, GetMarkets):
             return [self.board.report(query)]
         if isinstance(query, GetBook):
@@ -171,7 +173,8 @@ class MarketFeed:
                     self.edge.log.warning("token_moved", token=effect.token_id, away_from=effect.connection)
                     self.edge.spawn(self._obey(self.pool.move(effect.token_id, effect.connection)), "move")
                 case Drop():
-                    self._lines[effect.connection].ws.drop(effect.reason)
+                    if (line := self._lines.get(effect.connection)) is not None:
+                        line.ws.drop(effect.reason)
                 case Log():
                     getattr(self.edge.log, effect.level)(effect.event, **effect.fields)
 
@@ -216,6 +219,11 @@ class MarketFeed:
             self._show_state()
 
     async def _obey(self, orders: Sequence[Order]) -> None:
+        """One list of orders after the other: a token moved twice must end where the pool says."""
+        async with self._obeying:
+            await self._obey_now(orders)
+
+    async def _obey_now(self, orders: Sequence[Order]) -> None:
         for order in orders:
             match order:
                 case Open():

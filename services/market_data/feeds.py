@@ -112,7 +112,7 @@ class Feeds:
         self._dirty: list[TokenFeed] = []
         self._depth_due: dict[TokenFeed, None] = {}
         self._depth_mono_ns = self._checked_mono_ns = 0
-        self.stamp = ""
+        self.stamp = NO_STAMP
         self._least_lag_ms: int | None = None
         self._dropped: set[int] = set()
         self._budget = Budget(rules.requests_per_s)
@@ -164,6 +164,7 @@ class Feeds:
             token = self._tokens.pop(token_id, None)
             if token is not None:
                 self._depth_due.pop(token, None)
+                self._epoch = max(self._epoch, token.epoch)  # should it ever come back
 
     def subscribed(self, connection: int, token_ids: Iterable[str], now: Now) -> None:
         """A connection was asked for these tokens. A LIVE token stays with its own until the new one has its book."""
@@ -214,19 +215,23 @@ class Feeds:
         if stamp != self.stamp and not self._is_in_time(connection, stamp, now):
             return
         tokens, pending = self._tokens, self._pending
-        for row in rows.price_changes:
-            token = tokens.get(row.asset_id)
-            if token is None:
-                self.counters["events_of_unknown_tokens"] += 1
-                continue
-            if (token.plain_on != connection or stamp < token.stamp) and not self._may_apply(
-                token, connection, row, stamp, now
-            ):
-                continue
-            token.stamp = stamp
-            if not token.rows:
-                pending.append(token)
-            token.rows.append(row)
+        try:
+            for row in rows.price_changes:
+                token = tokens.get(row.asset_id)
+                if token is None:
+                    self.counters["events_of_unknown_tokens"] += 1
+                    continue
+                if (token.plain_on != connection or stamp < token.stamp) and not self._may_apply(
+                    token, connection, row, stamp, now
+                ):
+                    continue
+                token.stamp = stamp
+                if not token.rows:
+                    pending.append(token)
+                token.rows.append(row)
+        except Refusal as refusal:
+            named = [row.asset_id for row in rows.price_changes]
+            self.unreadable(connection, f"an unreadable price_change: {refusal.message}", now, named)
 
     def _apply(self, now: Now) -> None:
         """Bring all books up to what was heard, and check each against the best prices stated last."""
@@ -304,15 +309,18 @@ class Feeds:
         if len(token.held) >= HELD_MAX:
             token.held.clear()
             token.held_lost = True
-        best = [micros_text(text) if text else None for text in (row.best_bid, row.best_ask)]
-        price, size = micros_text(row.price), micros_text(row.size)
+        try:
+            best = [micros_text(text) if text else None for text in (row.best_bid, row.best_ask)]
+            price, size = micros_text(row.price), micros_text(row.size)
+        except Refusal:
+            self.counters["events_unreadable"] += 1
+            token.held.clear()
+            token.held_lost = True
+            return
         token.held.append(Held(int(stamp) * MILLI_NS, row.side, price, size, *best))
 
     def _is_in_time(self, connection: int, stamp: str, now: Now) -> bool:
-        """Whether events come about as quickly as they ever did. The least lag seen is the clocks' difference.
-
-        Raises nothing for a stamp that is no number: such a frame was read the slow way before.
-        """
+        """Whether events come about as quickly as they did. The least lag seen is the difference of the clocks."""
         lag_ms = now.wall_ns // MILLI_NS - int(stamp)
         if self._least_lag_ms is None or lag_ms < self._least_lag_ms:
             self._least_lag_ms = lag_ms
@@ -323,6 +331,7 @@ class Feeds:
         self.counters["events_late"] += 1
         if connection not in self._dropped:
             self._dropped.add(connection)
+            self._least_lag_ms = None  # a clock that was set looks like this too: measure anew
             self.news.append(Drop(connection, f"events come {late_ms / 1000:.1f} s late"))
         return False
 
@@ -394,13 +403,14 @@ class Feeds:
             trade = TradePrint(event.token_id, event.side, event.price, event.size, event.timestamp_ns, now.wall_ns)
             self.news.append(Publish(token.trades_topic, trade))
 
-    def tick(self, connection: int, token_id: str, tick: int, now: Now) -> None:
-        """The levels on the old grid are void until a whole new book comes."""
+    def tick(self, connection: int, token_id: str, tick: int, at_ns: int, now: Now) -> None:
+        """The levels on the old grid are void until a whole new book comes, one that is not older."""
         self._apply(now)
         token = self._tokens.get(token_id)
         if token is None or token.source != connection:
             return
         token.tick = tick
+        token.stamp = max(token.stamp, stamp_of(at_ns))
         token.heard_here = True
         token.book = Book()
         self._stop_asking(token)
@@ -408,14 +418,15 @@ class Feeds:
             token.since_mono_ns = now.mono_ns
             self._fetch(token, now)
 
-    def unreadable(self, connection: int, reason: str, now: Now, token_ids: Iterable[str] = ()) -> None:
+    def unreadable(self, connection: int, reason: str, now: Now, token_ids: Sequence[str] = ()) -> None:
         """A frame or event that cannot be read: the tokens it names, or all of its connection, may have missed it."""
         self._apply(now)
         self.counters["events_unreadable"] += 1
-        named = self._known(token_ids)
-        for token in named or [token for token in self._tokens.values() if token.source == connection]:
+        for token in self._known(token_ids) if token_ids else list(self._tokens.values()):
             if token.source == connection:
                 self._contradict(token, reason, now)
+            elif token.candidate is not None and token.candidate.connection == connection:
+                token.candidate.doubt = reason
 
     # --- doubt, and what ends it ---
 
@@ -462,6 +473,7 @@ class Feeds:
             fetched = found.get(token.token_id)
             if fetched is None:
                 self.counters["book_fetches_failed"] += 1
+                token.compared_mono_ns = now.mono_ns
                 token.forget_witness()
                 self._retry(token, now)
                 token.settle_plain()
@@ -528,6 +540,7 @@ class Feeds:
             self._confirm(token, now)
         elif verdict is Verdict.AHEAD and silent:
             self._step(token, Cause.FROZEN, "frozen: the venue has a newer book and the connection is silent", now)
+            token.heard_here = False  # a book by REST would be right for a moment only
             self._move(token, now)
         elif verdict in (Verdict.AHEAD, Verdict.DIFFERENT):
             self._contradict(token, "the venue has another book than we", now)
@@ -608,9 +621,11 @@ class Feeds:
 
     def _should_compare(self, token: TokenFeed, now: Now) -> bool:
         """A quiet token is compared every quiet_ns, any token at least every audit_ns."""
-        since = now.mono_ns - token.compared_mono_ns
-        quiet = now.mono_ns - token.heard_mono_ns >= self._rules.quiet_ns and since >= self._rules.quiet_ns
-        return quiet or (since >= self._rules.audit_ns <= now.mono_ns - token.confirmed_mono_ns)
+        since_compared = now.mono_ns - token.compared_mono_ns
+        if now.mono_ns - token.heard_mono_ns >= self._rules.quiet_ns:
+            return since_compared >= self._rules.quiet_ns
+        since_confirmed = now.mono_ns - token.confirmed_mono_ns
+        return min(since_compared, since_confirmed) >= self._rules.audit_ns
 
     def _ask_for(self, wanted: list[TokenFeed], now: Now) -> None:
         """As many requests as the budget has; who is left is asked for next time."""

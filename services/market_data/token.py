@@ -24,14 +24,19 @@ UNHEARD = "?"
 
 
 class Candidate:
-    """The same token on a second connection, until it can take over without going back in time."""
+    """The same token on a second connection, until it can take over without going back in time.
 
-    __slots__ = ("book", "connection", "stamp")
+    `last` is its last change, `doubt` why its book is not to be believed ("": nothing speaks against it).
+    """
+
+    __slots__ = ("book", "connection", "doubt", "last", "stamp")
 
     def __init__(self, connection: int) -> None:
         self.connection = connection
         self.book: Book | None = None
         self.stamp = NO_STAMP
+        self.last: PriceRow | None = None
+        self.doubt = ""
 
 
 class Pending(NamedTuple):
