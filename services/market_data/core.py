@@ -138,6 +138,11 @@ class Board:
         self.feeds.subscribed(connection, token_ids, now)
         return self.feeds.take()
 
+    def on_removed(self, connection: int, token_ids: Iterable[str], now: Now) -> list[Effect]:
+        """A connection was asked to say no more of these tokens."""
+        self.feeds.removed(connection, token_ids, now)
+        return self.feeds.take()
+
     def on_lost(self, connection: int, reason: str, now: Now) -> list[Effect]:
         self.feeds.lost(connection, reason, now)
         return self.feeds.take()
@@ -217,7 +222,7 @@ class Board:
                 self.counters["markets_created_elsewhere"] += 1  # discovery's business
         return []
 
-    def _new_tick(self, connection: int, token_id: str, tick: int, at_ns: int, now: Now) -> list[Effect]:  # noqa: PLR0917
+    def _new_tick(self, connection: int, token_id: str, tick: int, at_ns: int, now: Now) -> list[Effect]:
         """A tick other than the one known voids the levels on the old grid."""
         condition_id = self._by_token.get(token_id)
         token = self.feeds.get(token_id)
