@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from random import Random
@@ -108,6 +109,7 @@ class MarketFeed:
         self.watch = WatchList(settings.watch, self._file.load(), settings.markets_max)
         self._discovery = Discovery(self._gamma, self._clob, self.watch, settings.markets_max)
         self._look = asyncio.Event()
+        self._orders: deque[Order] = deque()
         self._obeying = asyncio.Lock()
 
     def _client(self, url: str) -> HttpClient:
@@ -171,7 +173,8 @@ class MarketFeed:
                     self.edge.spawn(self._fetch(effect), "fetch-books")
                 case Move():
                     self.edge.log.warning("token_moved", token=effect.token_id, away_from=effect.connection)
-                    self.edge.spawn(self._obey(self.pool.move(effect.token_id, effect.connection)), "move")
+                    self._orders += self.pool.move(effect.token_id, effect.connection)
+                    self.edge.spawn(self._obey(), "move")
                 case Drop():
                     if (line := self._lines.get(effect.connection)) is not None:
                         line.ws.drop(effect.reason)
@@ -218,27 +221,30 @@ class MarketFeed:
         if not self._was_live:
             self._show_state()
 
-    async def _obey(self, orders: Sequence[Order]) -> None:
-        """One list of orders after the other: a token moved twice must end where the pool says."""
+    async def _obey(self, orders: Sequence[Order] = ()) -> None:
+        """Orders are obeyed in the order in which the pool gave them, whoever waits for it."""
+        self._orders += orders
         async with self._obeying:
-            await self._obey_now(orders)
+            while self._orders:
+                await self._obey_one(self._orders.popleft())
 
-    async def _obey_now(self, orders: Sequence[Order]) -> None:
-        for order in orders:
-            match order:
-                case Open():
-                    self._lines[order.connection] = Line(self, order.connection, self._rng)
-                case Close():
-                    self._close_line(order.connection)
-                case Remove():
-                    await self._send(order.connection, remove_frame(order.token_ids))
-                    self._record(self._mark(order.connection, "REMOVED", _now(), order.token_ids))
-                case Add():
-                    frame = add_frame(order.token_ids, custom=self._custom)
-                    if await self._send(order.connection, frame):
-                        now = _now()
-                        self._record(self._mark(order.connection, "ADDED", now, order.token_ids))
-                        self.perform(self.board.on_opened(order.connection, order.token_ids, now))
+    async def _obey_one(self, order: Order) -> None:
+        match order:
+            case Open():
+                self._lines[order.connection] = Line(self, order.connection, self._rng)
+            case Close():
+                self._close_line(order.connection)
+            case Remove():
+                await self._send(order.connection, remove_frame(order.token_ids))
+                now = _now()
+                self._record(self._mark(order.connection, "REMOVED", now, order.token_ids))
+                self.perform(self.board.on_removed(order.connection, order.token_ids, now))
+            case Add():
+                frame = add_frame(order.token_ids, custom=self._custom)
+                if await self._send(order.connection, frame):
+                    now = _now()
+                    self._record(self._mark(order.connection, "ADDED", now, order.token_ids))
+                    self.perform(self.board.on_opened(order.connection, order.token_ids, now))
 
     async def _send(self, connection: int, frame: bytes) -> bool:
         """False when it is not open: then on_opened names all its tokens."""

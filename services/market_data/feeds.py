@@ -23,7 +23,7 @@ from common.venues.polymarket.market import BestBidAskEvent, BookEvent, LastTrad
 from common.venues.polymarket.wire import MICROS, MILLI_NS, BookObject, micros_text
 from services.market_data.token import NO_STAMP, NOBODY, Candidate, Pending, TokenFeed, stamp_of
 from services.market_data.trust import Cause, after
-from services.market_data.witness import Budget, Held, Verdict, Witness, agrees, agrees_with_last, judge, replay
+from services.market_data.witness import Budget, Held, Verdict, Witness, agrees, agrees_with_last, equal, judge, replay
 
 if TYPE_CHECKING:
     from common.settings import MarketData
@@ -203,6 +203,17 @@ class Feeds:
                 if candidate is not None:
                     self._begin(token, candidate.connection, now)
 
+    def removed(self, connection: int, token_ids: Iterable[str], now: Now) -> None:
+        """A connection was asked to say no more of these tokens: no book goes on there."""
+        self._apply(now)
+        for token in self._known(token_ids):
+            if token.source == connection:
+                token.source = NOBODY
+                self._stop_asking(token)
+                token.settle_plain()
+                if token.state is not FeedState.STALE:
+                    self._step(token, Cause.LOST, "moves to another connection", now)
+
     def _known(self, token_ids: Iterable[str]) -> list[TokenFeed]:
         return [self._tokens[token_id] for token_id in token_ids if token_id in self._tokens]
 
@@ -288,7 +299,7 @@ class Feeds:
         """Whether a change that needs a second look belongs into the book now; otherwise it is put where it belongs."""
         candidate = token.candidate
         if candidate is not None and candidate.connection == connection:
-            self._shadow(candidate, row, stamp)
+            self._shadow(token, candidate, row, stamp)
             return False
         if token.source != connection:
             self.counters["events_elsewhere"] += 1
@@ -310,14 +321,11 @@ class Feeds:
             token.held.clear()
             token.held_lost = True
         try:
-            best = [micros_text(text) if text else None for text in (row.best_bid, row.best_ask)]
-            price, size = micros_text(row.price), micros_text(row.size)
+            token.held.append(_held(row, stamp))
         except Refusal:
             self.counters["events_unreadable"] += 1
             token.held.clear()
             token.held_lost = True
-            return
-        token.held.append(Held(int(stamp) * MILLI_NS, row.side, price, size, *best))
 
     def _is_in_time(self, connection: int, stamp: str, now: Now) -> bool:
         """Whether events come about as quickly as they did. The least lag seen is the difference of the clocks."""
@@ -332,7 +340,11 @@ class Feeds:
         if connection not in self._dropped:
             self._dropped.add(connection)
             self._least_lag_ms = None  # a clock that was set looks like this too: measure anew
-            self.news.append(Drop(connection, f"events come {late_ms / 1000:.1f} s late"))
+            reason = f"events come {late_ms / 1000:.1f} s late"
+            for token in self._tokens.values():
+                if token.source == connection:
+                    self._contradict(token, reason, now)
+            self.news.append(Drop(connection, reason))
         return False
 
     # --- whole books and other events ---
@@ -349,7 +361,9 @@ class Feeds:
         stamp = stamp_of(event.timestamp_ns)
         candidate = token.candidate
         if candidate is not None and candidate.connection == connection:
-            candidate.book, candidate.stamp = whole, stamp
+            early = stamp < candidate.stamp
+            candidate.doubt = "a book came out of order" if early else ""
+            candidate.book, candidate.stamp, candidate.last = whole, max(stamp, candidate.stamp), None
             self._take_over(token, candidate, now)
         elif token.source != connection:
             self.counters["events_elsewhere"] += 1
@@ -359,7 +373,15 @@ class Feeds:
             self._correct(token, whole, stamp, now)
         else:
             token.heard_here = True
-            self._complete(token, whole, stamp, now)
+            later = sorted((change for change in token.held or () if change.at_ns > event.timestamp_ns), key=_at_ns)
+            for change in later:
+                whole.apply(change.side, change.price, change.size)
+            if later:
+                stamp = stamp_of(later[-1].at_ns)
+            if agrees_with_last(whole, later, 0):
+                self._complete(token, whole, stamp, now)
+            else:
+                self._contradict(token, "the best prices are not the venue's", now)
 
     def _correct(self, token: TokenFeed, whole: Book, stamp: str, now: Now) -> None:
         """The venue shows a LIVE book whole, as it does after trades."""
@@ -407,7 +429,11 @@ class Feeds:
         """The levels on the old grid are void until a whole new book comes, one that is not older."""
         self._apply(now)
         token = self._tokens.get(token_id)
-        if token is None or token.source != connection:
+        if token is None:
+            return
+        if token.candidate is not None:
+            token.candidate.doubt = "the tick changed"
+        if token.source != connection:
             return
         token.tick = tick
         token.stamp = max(token.stamp, stamp_of(at_ns))
@@ -560,25 +586,44 @@ class Feeds:
 
     # --- handover between two connections ---
 
-    @staticmethod
-    def _shadow(candidate: Candidate, row: PriceRow, stamp: str) -> None:
+    def _shadow(self, token: TokenFeed, candidate: Candidate, row: PriceRow, stamp: str) -> None:
+        """A change on the second connection; on_time looks whether it has caught up."""
+        if stamp < candidate.stamp:
+            candidate.doubt = "an event came out of order"
+        candidate.stamp = max(candidate.stamp, stamp)
+        try:
+            change = candidate.last = _held(row, stamp)
+        except Refusal as refusal:
+            self.counters["events_unreadable"] += 1
+            candidate.doubt = f"an unreadable price_change: {refusal.message}"
+            return
         if candidate.book is not None:
-            candidate.book.apply(row.side, micros_text(row.price), micros_text(row.size))
-            candidate.stamp = max(candidate.stamp, stamp)  # on_time looks whether it has caught up
+            candidate.book.apply(change.side, change.price, change.size)
 
     def _take_over(self, token: TokenFeed, candidate: Candidate, now: Now) -> None:
-        """Go on with the second connection as soon as that is no step back in time."""
-        if candidate.stamp >= token.stamp or token.state is not LIVE:
+        """Go on with the second connection as soon as that is no step back in time. Within one millisecond only equal
+        books tell that it is none."""
+        assert candidate.book is not None
+        if token.state is LIVE and candidate.stamp == token.stamp and not equal(candidate.book, token.book):
+            return
+        if token.state is not LIVE or candidate.stamp >= token.stamp:
             self._adopt(token, candidate, now)
 
     def _adopt(self, token: TokenFeed, candidate: Candidate, now: Now) -> None:
         assert candidate.book is not None
         token.source, token.candidate = candidate.connection, None
         token.heard_here = True
-        if token.state is not LIVE or candidate.stamp < token.stamp:
+        trouble, last = candidate.doubt, candidate.last
+        if not trouble and last is not None and not agrees(candidate.book, last.best_bid, last.best_ask):
+            trouble = "the best prices are not the venue's"
+        if trouble:
+            token.stamp = max(token.stamp, candidate.stamp)
+            token.settle_plain()
+            self._contradict(token, trouble, now)
+        elif token.state is not LIVE or candidate.stamp < token.stamp:
             self._complete(token, candidate.book, candidate.stamp, now)
-            return
-        self._correct(token, candidate.book, candidate.stamp, now)
+        else:
+            self._correct(token, candidate.book, candidate.stamp, now)
 
     # --- time ---
 
@@ -595,11 +640,11 @@ class Feeds:
                 continue
             if token.candidate is not None and token.candidate.book is not None:
                 self._take_over(token, token.candidate, now)
-            elif token.state is not LIVE:
+            if token.state is not LIVE:
                 self._look_at_doubtful(token, wanted, now)
             elif token.pending is not None:
                 self._weigh(token, token.pending.fetched, now)
-            elif token.asked_mono_ns == 0 and token.candidate is None and self._should_compare(token, now):
+            elif token.asked_mono_ns == 0 and self._should_compare(token, now):
                 wanted.append(token)
         wanted.sort(key=lambda token: (not token.fetching, token.compared_mono_ns))
         self._ask_for(wanted, now)
@@ -701,6 +746,16 @@ class Feeds:
         ]
         self._depth_due[token] = None
         return True
+
+
+def _held(row: PriceRow, stamp: str) -> Held:
+    """Raises Refusal for a number that cannot be read."""
+    best = [micros_text(text) if text else None for text in (row.best_bid, row.best_ask)]
+    return Held(int(stamp) * MILLI_NS, row.side, micros_text(row.price), micros_text(row.size), *best)
+
+
+def _at_ns(change: Held) -> int:
+    return change.at_ns
 
 
 def _states(best_bid: str, best_ask: str, bid: int, ask: int) -> bool:

@@ -155,7 +155,7 @@ class Rerun:
                 return self.board.on_opened(mark.connection, mark.token_ids, now)
             case "REMOVED":
                 self._open.get(mark.connection, set()).difference_update(mark.token_ids)
-                return []  # the board is told why a token goes, not where from
+                return self.board.on_removed(mark.connection, mark.token_ids, now)
             case _:
                 self.totals.lost += 1
                 self._open.pop(mark.connection, None)

@@ -35,7 +35,7 @@ class Candidate:
         self.connection = connection
         self.book: Book | None = None
         self.stamp = NO_STAMP
-        self.last: PriceRow | None = None
+        self.last: Held | None = None
         self.doubt = ""
 
 

@@ -97,9 +97,9 @@ def test_a_recorded_book_stands_for_what_no_frame_brought() -> None:
     assert up.book.bids() == [(45 * CENT, SHARE), (44 * CENT, 7 * SHARE)]
 
 
-def test_a_removed_token_is_still_the_boards_until_a_row_says_why() -> None:
+def test_a_token_taken_off_its_connection_is_not_live_until_it_is_asked_for_again() -> None:
     removed = mark_entry(FeedMark(1, T0 + 2 * MS, "REMOVED", [DOWN]), T0 + 2 * MS)
-    assert token(replayed(*BEGINNING, whole(1), whole(1, DOWN), removed), DOWN).state is FeedState.LIVE
+    assert token(replayed(*BEGINNING, whole(1), whole(1, DOWN), removed), DOWN).state is FeedState.CONNECTING
 
 
 def test_an_unreadable_frame_is_counted_and_doubts_its_books() -> None:
