@@ -1,110 +1,118 @@
-"""Books and how far they can be trusted: every event of the channel, gaps, contradictions, refetches, answers."""
+"""The board: which markets there are, what each frame of the channel does, what it answers. Driven by raw frames."""
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from common.book import Book
-from common.effects import Now, Publish
+from common.effects import Log, Publish
 from common.errors import Refusal
 from common.messages import (
     BookDelta,
+    BookDepth,
     BookSnapshot,
+    BookTop,
     FeedStatus,
     GetBook,
     GetMarkets,
     MarketListed,
-    Message,
     TradePrint,
 )
 from common.reasons import Reason
-from common.types import ONE, FeedState, Side
+from common.types import FeedState, Side
 from common.venues.polymarket.market import (
     BestBidAskEvent,
     BookEvent,
-    LastTradeEvent,
     LevelChange,
+    MarketEvent,
     MarketResolvedEvent,
     NewMarketEvent,
-    UnknownEvent,
+    PriceChangeEvent,
+    market_frame,
 )
-from common.venues.polymarket.wire import BookObject
+from common.venues.polymarket.wire import encode_json
 from services.market_data import core
-from services.market_data.core import Board, Effect, Refetch
-from tests.services.market_data.markets import CENT, MS, SHARE, book, change, changes, market, tick_change
+from services.market_data.core import Board
+from services.market_data.feeds import FetchBooks
+from tests.services.market_data.markets import (
+    CENT,
+    EPOCH,
+    MS,
+    RULES,
+    SHARE,
+    VENUE_MS,
+    at,
+    bodies,
+    book,
+    change,
+    changes,
+    drops,
+    fetches,
+    levels_of,
+    market,
+    rest_book,
+    say,
+    snapshot_of,
+    state_of,
+    states,
+    tick_change,
+    trade,
+)
 
 UP, DOWN = market().token_ids
-S = 1_000_000_000
-T0 = Now(10 * S, 10 * S)
+LINE = 1
+LIVE, SUSPECT, SYNCING = FeedState.LIVE, FeedState.SUSPECT, FeedState.SYNCING
 
 
-def at(seconds: float) -> Now:
-    return Now(int((10 + seconds) * S), int((10 + seconds) * S))
+def board(*numbers: int, markets_max: int = 10) -> Board:
+    fresh = Board(RULES._replace(markets_max=markets_max), EPOCH)
+    fresh.discovered([market(number) for number in numbers or (1,)], 0, at(0))
+    return fresh
 
 
-def board(*numbers: int) -> Board:
-    fresh = Board(markets_max=10)
-    fresh.discovered([market(number) for number in numbers or (1,)], 0)
+def open_board() -> Board:
+    """Both tokens asked for on connection 1, nothing heard."""
+    fresh = board()
+    fresh.on_opened(LINE, [UP, DOWN], at(0))
     return fresh
 
 
 def live_board() -> Board:
-    live = board()
-    live.on_subscribed([UP, DOWN], T0)
-    live.on_event(book(UP), T0)
+    """Both books LIVE: Up at 45/47, Down at 53/55."""
+    live = open_board()
+    say(live, LINE, at(1), book(UP), book(DOWN, 53, 55))
     return live
-
-
-def bodies(effects: list[Effect], topic: str) -> list[Message]:
-    return [effect.body for effect in effects if isinstance(effect, Publish) and effect.topic == topic]
-
-
-def fetches(effects: list[Effect]) -> list[str]:
-    return [effect.token_id for effect in effects if isinstance(effect, Refetch)]
-
-
-def state_of(known: Board, token_id: str = UP) -> FeedState:
-    (snapshot,) = known.snapshot(f"book.{token_id}", 0)
-    assert isinstance(snapshot, BookSnapshot)
-    return snapshot.state
-
-
-def levels_of(known: Board, token_id: str = UP) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-    (snapshot,) = known.snapshot(f"book.{token_id}", 0)
-    assert isinstance(snapshot, BookSnapshot)
-    return snapshot.bids, snapshot.asks
 
 
 # --- markets ---
 
 
 def test_a_market_is_listed_once_and_again_when_it_changes() -> None:
-    fresh = Board(markets_max=10)
-    assert bodies(fresh.discovered([market()], 0), "instruments") == [MarketListed(market())]
-    assert fresh.discovered([market()], 0) == []
-    assert bodies(fresh.discovered([market(min_size=SHARE)], 0), "instruments") == [
-        MarketListed(market(min_size=SHARE))
-    ]
-    assert fresh.snapshot("instruments", 0) == [MarketListed(market(min_size=SHARE))]
+    fresh = Board(RULES, EPOCH)
+    assert bodies(fresh.discovered([market()], 0, at(0)), "instruments") == [MarketListed(market())]
+    assert fresh.discovered([market()], 0, at(1)) == []
+    changed = market(min_size=SHARE)
+    assert bodies(fresh.discovered([changed], 0, at(2)), "instruments") == [MarketListed(changed)]
+    assert fresh.snapshot("instruments", 0) == [MarketListed(changed)]
 
 
 def test_a_closed_market_is_not_followed_but_still_known() -> None:
     known = board(1, 2)
-    known.discovered([market(1, accepting=False)], 0)
+    effects = known.discovered([market(1, accepting=False)], 0, at(1))
     assert known.open_tokens() == [market(2).token_ids]
+    assert states(effects, UP) == [(FeedState.CLOSED, "the market closed")]
     assert known.book_report(GetBook("r", "market-1")).market.accepting is False
 
 
 def test_no_more_markets_than_the_limit_are_followed_and_closed_ones_are_forgotten_in_time() -> None:
-    full = Board(markets_max=2)
-    full.discovered([market(n) for n in range(5)], 0)
+    full = board(*range(5), markets_max=2)
     assert [known.slug for known in full.markets] == ["market-0", "market-1"]
-    full.discovered([market(n, accepting=False) for n in (0, 1)], 0)
-    full.discovered([market(2), market(3)], 0)
-    full.discovered([market(2, accepting=False)], 0)
+    full.discovered([market(n, accepting=False) for n in (0, 1)], 0, at(1))
+    full.discovered([market(2), market(3)], 0, at(2))
+    full.discovered([market(2, accepting=False)], 0, at(3))
     assert [known.slug for known in full.markets] == ["market-1", "market-2", "market-3"]
     assert full.snapshot("book.0001", 0) == []
     with pytest.raises(Refusal):
@@ -113,65 +121,95 @@ def test_no_more_markets_than_the_limit_are_followed_and_closed_ones_are_forgott
 
 def test_a_token_belongs_to_one_market_only() -> None:
     known = board()
-    assert known.discovered([market(2, token_ids=(UP, "77"))], 0) == []
+    assert known.discovered([market(2, token_ids=(UP, "77"))], 0, at(1)) == []
     assert known.counters["markets_with_a_taken_token"] == 1
 
 
-# --- snapshots and deltas ---
-
-
-def test_a_book_is_live_from_its_first_snapshot() -> None:
-    fresh = board()
-    assert state_of(fresh) is FeedState.CONNECTING
-    fresh.on_subscribed([UP, DOWN], T0)
-    assert state_of(fresh) is FeedState.SYNCING
-    effects = fresh.on_event(book(UP), T0)
-    snapshot = BookSnapshot(
-        UP, [(45 * CENT, 10 * SHARE)], [(47 * CENT, 10 * SHARE)], CENT, FeedState.LIVE, 1000 * MS, T0.wall_ns
-    )
-    assert bodies(effects, f"book.{UP}") == [snapshot]
-    assert bodies(effects, "feeds") == [FeedStatus(UP, FeedState.LIVE, "", T0.wall_ns)]
-    assert (state_of(fresh, DOWN), fresh.live_books) == (FeedState.SYNCING, 1)
-
-
-def test_changes_of_one_message_are_one_delta_per_token() -> None:
+def test_a_market_nobody_wants_any_more_is_closed_and_opens_again_when_it_is_wanted() -> None:
     live = live_board()
-    live.on_event(book(DOWN, 53, 55), T0)
-    effects = live.on_event(
-        changes(
-            change(UP, Side.BUY, 44, 5, (45, 47)),
-            change(DOWN, Side.SELL, 56, 5, (53, 55)),
-            change(UP, Side.SELL, 47, 0, (45, None)),
-        ),
-        at(1),
+    effects = live.unwatched(["0xc1", "0xnone"], at(2))
+    assert states(effects, UP) == [(FeedState.CLOSED, "not watched any more")]
+    assert live.unwatched(["0xc1"], at(3)) == []
+    say(live, LINE, at(4), book(UP, 30, 31))
+    assert state_of(live, UP) is FeedState.CLOSED
+    effects = live.discovered([market()], 0, at(5))
+    assert states(effects, UP) == [(FeedState.CONNECTING, "not asked for yet")]
+    live.on_opened(2, [UP, DOWN], at(6))
+    say(live, 2, at(7), book(UP, 30, 31))
+    assert (state_of(live, UP), levels_of(live, UP)[0]) == (LIVE, {30 * CENT: 10 * SHARE})
+
+
+# --- whole books and changes ---
+
+
+def test_a_book_is_live_from_its_first_snapshot_in_a_new_epoch() -> None:
+    fresh = board()
+    assert state_of(fresh, UP) is FeedState.CONNECTING
+    fresh.on_opened(LINE, [UP, DOWN], at(0))
+    assert state_of(fresh, UP) is SYNCING
+    effects = fresh.on_frame(LINE, market_frame([book(UP)]), at(1))
+    levels = [(45 * CENT, 10 * SHARE)], [(47 * CENT, 10 * SHARE)]
+    snapshot = BookSnapshot(UP, *levels, CENT, LIVE, VENUE_MS * MS, at(1).wall_ns, EPOCH + 1, 1, "", at(1).wall_ns)
+    status = FeedStatus(UP, LIVE, "", at(1).wall_ns, EPOCH + 1, 1, VENUE_MS * MS, at(1).wall_ns)
+    assert bodies(effects, f"book.{UP}") == [snapshot]
+    assert bodies(effects, f"feed.{UP}") == bodies(effects, "feeds") == [status]
+    assert bodies(effects, f"top.{UP}") == [
+        BookTop(UP, 45 * CENT, 10 * SHARE, 47 * CENT, 10 * SHARE, EPOCH + 1, 1, VENUE_MS * MS, at(1).wall_ns)
+    ]
+    assert (state_of(fresh, DOWN), fresh.live_books) == (SYNCING, 1)
+    assert fresh.live_snapshots() == [snapshot]
+
+
+def test_changes_of_several_messages_before_a_flush_are_one_delta_per_token() -> None:
+    live = live_board()
+    first = changes(
+        change(UP, Side.BUY, 44, 5, (45, 47)),
+        change(DOWN, Side.SELL, 56, 5, (53, 55)),
+        change(UP, Side.SELL, 47, 0, (45, None)),
+        at_ms=VENUE_MS + 1,
     )
+    second = changes(change(UP, Side.BUY, 44, 6, (45, 0)), at_ms=VENUE_MS + 2)
+    assert live.on_frame(LINE, market_frame([first]), at(2)) == []
+    assert live.on_frame(LINE, market_frame([second]), at(3)) == []
+    effects = live.flush(at(4))
     assert bodies(effects, f"book.{UP}") == [
-        BookDelta(UP, [(44 * CENT, 5 * SHARE)], [(47 * CENT, 0)], 2000 * MS, at(1).wall_ns)
+        BookDelta(UP, [(44 * CENT, 6 * SHARE)], [(47 * CENT, 0)], (VENUE_MS + 2) * MS, at(4).wall_ns, EPOCH + 1, 2)
     ]
     assert len(bodies(effects, f"book.{DOWN}")) == 1
-    assert levels_of(live) == ([(45 * CENT, 10 * SHARE), (44 * CENT, 5 * SHARE)], [])
+    assert levels_of(live, UP) == ({45 * CENT: 10 * SHARE, 44 * CENT: 6 * SHARE}, {})
+    assert live.flush(at(5)) == []
 
 
-def test_another_snapshot_of_a_live_book_is_published_as_its_difference() -> None:
+def test_another_whole_book_of_a_live_token_is_published_as_its_difference() -> None:
     live = live_board()
-    assert bodies(live.on_event(book(UP), at(1)), f"book.{UP}") == []
-    (delta,) = bodies(live.on_event(book(UP, 46, 47), at(2)), f"book.{UP}")
-    assert delta == BookDelta(UP, [(46 * CENT, 10 * SHARE), (45 * CENT, 0)], [], 1000 * MS, at(2).wall_ns)
+    assert bodies(say(live, LINE, at(2), book(UP)), f"book.{UP}") == []
+    (delta,) = bodies(say(live, LINE, at(3), book(UP, 46, 47, VENUE_MS + 5)), f"book.{UP}")
+    assert delta == BookDelta(
+        UP, [(46 * CENT, 10 * SHARE), (45 * CENT, 0)], [], (VENUE_MS + 5) * MS, at(3).wall_ns, EPOCH + 1, 2
+    )
 
 
-def test_changes_before_the_first_snapshot_do_nothing() -> None:
-    fresh = board()
-    fresh.on_subscribed([UP, DOWN], T0)
-    assert fresh.on_event(changes(change(UP, Side.BUY, 44, 5)), T0) == []
-    fresh.on_event(book(UP), T0)
-    assert levels_of(fresh)[0] == [(45 * CENT, 10 * SHARE)]
+def test_changes_of_before_the_first_whole_book_do_nothing() -> None:
+    fresh = open_board()
+    assert say(fresh, LINE, at(1), changes(change(UP, Side.BUY, 44, 5))) == []
+    say(fresh, LINE, at(2), book(UP, at_ms=VENUE_MS + 1))
+    assert levels_of(fresh, UP)[0] == {45 * CENT: 10 * SHARE}
 
 
-def test_events_of_unknown_tokens_are_counted() -> None:
+@pytest.mark.parametrize("event", [book("9"), changes(change("9", Side.BUY, 1, 1)), trade("9"), tick_change("9", 1000)])
+def test_events_of_unknown_tokens_harm_nothing(event: MarketEvent) -> None:
     live = live_board()
-    for event in (book("9"), changes(change("9", Side.BUY, 1, 1)), tick_change("9", 1000), trade("9")):
-        assert live.on_event(event, T0) == []
-    assert live.counters["events_of_unknown_tokens"] == 4
+    assert say(live, LINE, at(1), event) == []
+    assert live.counters["events_of_unknown_tokens"] == (event != tick_change("9", 1000))
+
+
+def test_events_on_a_connection_that_was_not_asked_are_counted_and_do_nothing() -> None:
+    live = live_board()
+    for event in (book(UP, 1, 2), changes(change(UP, Side.BUY, 46, 1)), trade(UP), tick_change(UP, 1000)):
+        effects = say(live, 9, at(2), event)
+        assert bodies(effects, f"book.{UP}") == bodies(effects, f"trades.{UP}") == []
+    assert live.counters["events_elsewhere"] == 3
+    assert levels_of(live, UP)[0] == {45 * CENT: 10 * SHARE}
 
 
 # --- contradictions ---
@@ -187,201 +225,281 @@ WRONG = "the best prices are not the venue's"
         ([change(UP, Side.SELL, 47, 0, (45, 50))], WRONG),
         ([change(UP, Side.BUY, 44, 5, (0, 47))], WRONG),
         ([change(UP, Side.BUY, 47, 5, (47, 47))], "the book is crossed"),
+        ([change(UP, Side.BUY, 47, 5)], "the book is crossed"),
     ],
 )
-def test_a_contradiction_makes_a_book_suspect_and_fetches_it(rows: list[LevelChange], reason: str) -> None:
+def test_a_contradiction_makes_a_book_suspect_and_has_it_fetched(rows: list[LevelChange], reason: str) -> None:
     live = live_board()
-    effects = live.on_event(changes(*rows), at(1))
-    assert (state_of(live), fetches(effects)) == (FeedState.SUSPECT, [UP])
-    assert bodies(effects, "feeds") == [FeedStatus(UP, FeedState.SUSPECT, reason, at(1).wall_ns)]
-    last = bodies(effects, f"book.{UP}")[-1]
-    assert isinstance(last, BookSnapshot)
-    assert last.state is FeedState.SUSPECT
+    effects = say(live, LINE, at(2), changes(*rows, at_ms=VENUE_MS + 1))
+    assert states(effects, UP) == [(SUSPECT, reason)]
+    assert [type(body) for body in bodies(effects, f"book.{UP}")] == [BookSnapshot]
+    assert state_of(live, UP) is SUSPECT
+    assert fetches(live.on_time(at(100))) == [FetchBooks((UP,), at(100).mono_ns)]
+    assert (state_of(live, DOWN), live.counters["books_suspect"]) == (LIVE, 1)
 
 
 @pytest.mark.parametrize("best", [(45, 47), (None, None), (45, None), (None, 47)])
 def test_stated_best_prices_that_agree_or_are_missing_are_fine(best: tuple[int | None, int | None]) -> None:
     live = live_board()
-    live.on_event(changes(change(UP, Side.BUY, 44, 5, best)), at(1))
-    assert state_of(live) is FeedState.LIVE
+    say(live, LINE, at(2), changes(change(UP, Side.BUY, 44, 5, best), at_ms=VENUE_MS + 1))
+    assert state_of(live, UP) is LIVE
 
 
 @pytest.mark.parametrize("empty_ask", [0, 100])
 def test_an_empty_side_may_be_stated_as_nought_or_as_one(empty_ask: int) -> None:
     live = live_board()
-    live.on_event(changes(change(UP, Side.SELL, 47, 0, (45, empty_ask))), at(1))
-    assert state_of(live) is FeedState.LIVE
-    assert levels_of(live)[1] == []
+    say(live, LINE, at(2), changes(change(UP, Side.SELL, 47, 0, (45, empty_ask)), at_ms=VENUE_MS + 1))
+    assert (state_of(live, UP), levels_of(live, UP)[1]) == (LIVE, {})
 
 
-def test_only_the_last_change_of_a_message_states_the_best_prices_after_it() -> None:
+def test_only_the_last_change_before_a_flush_states_the_best_prices_after_it() -> None:
     live = live_board()
-    live.on_event(changes(change(UP, Side.BUY, 46, 5, (46, 47)), change(UP, Side.BUY, 46, 0, (45, 47))), at(1))
-    assert state_of(live) is FeedState.LIVE
+    rows = change(UP, Side.BUY, 46, 5, (46, 47)), change(UP, Side.BUY, 46, 0, (45, 47))
+    say(live, LINE, at(2), changes(*rows, at_ms=VENUE_MS + 1))
+    assert state_of(live, UP) is LIVE
 
 
-def test_a_best_bid_ask_event_is_a_check_as_well() -> None:
+def test_a_best_bid_ask_event_is_a_check_as_well_unless_it_is_older_than_the_book() -> None:
     live = live_board()
-    assert live.on_event(BestBidAskEvent("0xc1", UP, 45 * CENT, 47 * CENT, 0), at(1)) == []
-    assert fetches(live.on_event(BestBidAskEvent("0xc1", UP, 46 * CENT, 47 * CENT, 0), at(1))) == [UP]
+    later, earlier = (VENUE_MS + 1) * MS, (VENUE_MS - 1) * MS
+    assert say(live, LINE, at(2), BestBidAskEvent("0xc1", UP, 45 * CENT, 47 * CENT, later)) == []
+    assert say(live, LINE, at(3), BestBidAskEvent("0xc1", UP, 40 * CENT, 47 * CENT, earlier)) == []
+    effects = say(live, LINE, at(4), BestBidAskEvent("0xc1", UP, 46 * CENT, 47 * CENT, later))
+    assert states(effects, UP) == [(SUSPECT, WRONG)]
 
 
-def test_a_crossed_snapshot_is_not_trusted() -> None:
+def test_a_crossed_whole_book_is_never_live() -> None:
+    fresh = open_board()
+    effects = say(fresh, LINE, at(1), book(UP, 50, 50))
+    assert states(effects, UP) == [(SUSPECT, "the book is crossed")]
+    live = live_board()
+    effects = say(live, LINE, at(2), book(UP, 50, 50))
+    assert (states(effects, UP), bodies(effects, f"top.{UP}")) == ([(SUSPECT, "the book is crossed")], [])
+
+
+@pytest.mark.parametrize("row", [{"price": "abc"}, {"size": "-1"}, {"side": "HOLD"}, {"size": "1.0000001"}])
+def test_a_change_that_cannot_be_read_makes_the_tokens_it_names_suspect(row: dict[str, str]) -> None:
+    live = live_board()
+    good = {"asset_id": UP, "price": "0.44", "size": "5", "side": "BUY", "best_bid": "0.45", "best_ask": "0.47"}
+    raw = encode_json(
+        {"event_type": "price_change", "timestamp": str(VENUE_MS + 1), "price_changes": [good | row], "market": "0xc1"}
+    )
+    live.on_frame(LINE, raw, at(2))
+    live.flush(at(2))
+    assert (state_of(live, UP), state_of(live, DOWN)) == (SUSPECT, LIVE)
+
+
+@pytest.mark.parametrize("raw", [b"<html>", b'{"event_type":"book"', b"\xff", b"[" * 5_000])
+def test_a_frame_that_is_not_json_makes_every_book_of_its_connection_suspect(raw: bytes) -> None:
+    live = live_board()
+    live.discovered([market(2)], 0, at(2))
+    live.on_opened(2, market(2).token_ids, at(2))
+    say(live, 2, at(3), book("2001"))
+    effects = live.on_frame(LINE, raw, at(4))
+    assert (state_of(live, UP), state_of(live, DOWN), state_of(live, "2001")) == (SUSPECT, SUSPECT, LIVE)
+    assert [effect.event for effect in effects if isinstance(effect, Log)] == ["unreadable"]
+    assert live.counters["frames_unreadable"] == 1
+
+
+def test_of_many_unreadable_frames_only_a_sample_is_told() -> None:
+    live = live_board()
+    told = [live.on_frame(LINE, b"<html>", at(2 + n)) for n in range(20)]
+    counts = [effect.fields["so_far"] for effects in told for effect in effects if isinstance(effect, Log)]
+    assert counts == [1, 2, 4, 8, 16]
+    assert live.counters["frames_unreadable"] == 20
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"event_type": "new_market", "id": {}, "assets_ids": 5},
+        {"event_type": "market_resolved", "assets_ids": 5},
+        {"event_type": "last_trade_price", "asset_id": "1001", "price": "?"},
+        {"event_type": "best_bid_ask", "asset_id": "1001", "best_bid": "?"},
+    ],
+)
+def test_a_broken_event_that_says_nothing_about_levels_doubts_no_book(broken: dict[str, Any]) -> None:
+    """new_market is sent to everybody: one the venue got wrong must not make 200 books suspect."""
+    live = live_board()
+    live.on_frame(LINE, encode_json([broken]), at(2))
+    assert (state_of(live, UP), state_of(live, DOWN)) == (LIVE, LIVE)
+    assert live.counters["events_unreadable"] == 1
+
+
+def test_a_broken_event_of_a_token_nobody_follows_doubts_no_book() -> None:
+    live = live_board()
+    live.on_frame(LINE, encode_json([{"event_type": "book", "asset_id": "9", "bids": 5}]), at(2))
+    assert (state_of(live, UP), state_of(live, DOWN)) == (LIVE, LIVE)
+
+
+# --- what nobody knows ---
+
+
+def test_an_unknown_type_is_counted_told_once_and_harms_nothing() -> None:
+    live = live_board()
+    raw = encode_json([{"event_type": "wormhole", "asset_id": UP}, {"no": "type"}])
+    logs = live.on_frame(LINE, raw, at(2)) + live.on_frame(LINE, raw, at(3))
+    told = [effect.fields["name"] for effect in logs if isinstance(effect, Log)]
+    assert told == ["wormhole", ""]
+    assert (live.counters["events_of_unknown_type"], live.counters["unknown_event_types"]) == (4, 4)
+    assert state_of(live, UP) is LIVE
+
+
+def test_unknown_fields_are_told_once_and_not_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    live = live_board()
+    members = json.loads(market_frame([book(UP)])) | {"brand_new": 1}
+    assert live.sample(encode_json(members)) == [Log("unknown_field", {"name": "book.brand_new"}, "warning")]
+    assert live.sample(encode_json(members)) == []
+    assert live.counters["unknown_fields"] == 2
+    monkeypatch.setattr(core, "TOLD_MAX", 1)
+    assert live.sample(encode_json(members | {"newer": 1})) == []
+
+
+# --- a late first book, connections ---
+
+
+def test_a_lost_connection_makes_its_books_connecting_until_their_next_whole_book() -> None:
+    live = live_board()
+    effects = live.on_lost(LINE, "SILENT: x", at(2))
+    assert states(effects, UP) == states(effects, DOWN) == [(FeedState.CONNECTING, "SILENT: x")]
+    assert say(live, LINE, at(3), changes(change(UP, Side.BUY, 44, 5))) == []
+    assert fetches(live.on_time(at(60_000))) == []
+    live.on_opened(2, [UP, DOWN], at(61_000))
+    say(live, 2, at(62_000), book(UP, 30, 31))
+    assert (state_of(live, UP), state_of(live, DOWN)) == (LIVE, SYNCING)
+    assert levels_of(live, UP) == ({30 * CENT: 10 * SHARE}, {31 * CENT: 10 * SHARE})
+    assert (snapshot_of(live, UP).epoch, snapshot_of(live, UP).seq) == (EPOCH + 2, 1)
+
+
+def test_a_connection_that_fails_to_open_again_and_again_changes_nothing() -> None:
     fresh = board()
-    fresh.on_subscribed([UP], T0)
-    assert fetches(fresh.on_event(book(UP, 50, 50), T0)) == [UP]
-    assert state_of(fresh) is FeedState.SUSPECT
-
-
-def test_an_event_that_cannot_be_read_makes_its_tokens_suspect() -> None:
-    live = live_board()
-    assert fetches(live.on_event(UnknownEvent("price_change", "broken", (UP, "9")), at(1))) == [UP]
-    assert live.on_event(UnknownEvent("brand_new", "", (UP,)), at(1)) == []
-
-
-def test_a_book_that_keeps_contradicting_itself_is_not_fetched_again_and_again() -> None:
-    live = live_board()
-    wrong = changes(change(UP, Side.BUY, 44, 5, (46, 47)))
-    assert fetches(live.on_event(wrong, at(1))) == [UP]
-    live.on_fetched(fetched(), at(1.2))
-    assert fetches(live.on_event(wrong, at(1.4))) == []
-    assert UP not in fetches(live.overdue(at(5.9)))
-    assert UP in fetches(live.overdue(at(6)))
-
-
-# --- refetches ---
-
-
-def fetched(bid: int = 40, ask: int = 60, at_ms: int = 5000, tick: int = CENT) -> BookObject:
-    return BookObject("0xc1", UP, at_ms, ((bid * CENT, SHARE),), ((ask * CENT, SHARE),), tick_size=tick)
-
-
-def suspect_board() -> Board:
-    suspect = live_board()
-    suspect.on_event(changes(change(UP, Side.BUY, 44, 5, (46, 47))), at(1))
-    return suspect
-
-
-def test_a_fetched_book_replaces_a_suspect_one() -> None:
-    suspect = suspect_board()
-    effects = suspect.on_fetched(fetched(), at(2))
-    assert (state_of(suspect), levels_of(suspect)) == (FeedState.LIVE, ([(40 * CENT, SHARE)], [(60 * CENT, SHARE)]))
-    assert len(bodies(effects, f"book.{UP}")) == 1
-
-
-def test_changes_that_came_while_fetching_are_applied_unless_the_fetched_book_is_newer() -> None:
-    suspect = suspect_board()
-    suspect.on_event(changes(change(UP, Side.BUY, 41, 7), at_ms=4999), at(1.1))
-    suspect.on_event(changes(change(UP, Side.BUY, 42, 8), at_ms=5000), at(1.2))
-    suspect.on_event(changes(change(UP, Side.SELL, 60, 0), at_ms=5001), at(1.3))
-    suspect.on_fetched(fetched(), at(2))
-    assert levels_of(suspect) == ([(42 * CENT, 8 * SHARE), (40 * CENT, SHARE)], [])
-
-
-def test_a_fetched_book_is_not_enough_when_too_many_changes_came(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(core, "HELD_MAX", 3)
-    suspect = suspect_board()
-    for price in range(4):
-        suspect.on_event(changes(change(UP, Side.BUY, 30 + price, 1), at_ms=6000), at(1.1))
-    assert fetches(suspect.on_fetched(fetched(), at(2))) == [UP]
-    assert state_of(suspect) is FeedState.SUSPECT
-    suspect.on_fetched(fetched(), at(3))
-    assert state_of(suspect) is FeedState.LIVE
-
-
-def test_a_snapshot_on_the_channel_heals_a_book_and_a_late_fetch_is_ignored() -> None:
-    suspect = suspect_board()
-    suspect.on_event(book(UP), at(1.5))
-    assert suspect.on_fetched(fetched(), at(2)) == []
-    assert levels_of(suspect)[0] == [(45 * CENT, 10 * SHARE)]
-
-
-def test_a_snapshot_that_does_not_come_is_fetched() -> None:
-    fresh = board()
-    fresh.on_subscribed([UP, DOWN], T0)
-    fresh.on_event(book(UP), T0)
-    assert fresh.overdue(at(4.9)) == []
-    assert fetches(fresh.overdue(at(5))) == [DOWN]
-    assert fresh.overdue(at(6)) == []
-
-
-# --- connections ---
-
-
-def test_a_lost_connection_makes_its_books_connecting_until_their_next_snapshot() -> None:
-    live = live_board()
-    effects = live.on_lost([UP, DOWN, "9"], FeedState.CONNECTING, "SILENT: x", at(1))
-    assert [body.state for body in bodies(effects, "feeds") if isinstance(body, FeedStatus)] == [
-        FeedState.CONNECTING
-    ] * 2
-    assert live.on_event(changes(change(UP, Side.BUY, 44, 5)), at(2)) == []
-    assert fetches(live.overdue(at(60))) == []
-    live.on_subscribed([UP, DOWN], at(61))
-    live.on_event(book(UP, 30, 31), at(62))
-    assert (state_of(live), state_of(live, DOWN)) == (FeedState.LIVE, FeedState.SYNCING)
-    assert levels_of(live) == ([(30 * CENT, 10 * SHARE)], [(31 * CENT, 10 * SHARE)])
+    assert [fresh.on_lost(LINE, "REFUSED: x", at(n)) for n in range(3)] == [[], [], []]
 
 
 # --- ticks ---
 
 
-def test_a_tick_change_lists_the_market_again_and_voids_the_book() -> None:
+def test_a_tick_change_lists_the_market_again_and_voids_the_book_until_a_whole_one() -> None:
     live = live_board()
-    effects = live.on_event(tick_change(UP, 1000), at(1))
+    effects = say(live, LINE, at(2), tick_change(UP, 1000))
     assert bodies(effects, "instruments") == [MarketListed(market(tick=1000))]
-    assert (state_of(live), fetches(effects)) == (FeedState.SYNCING, [UP])
-    second = live.on_event(tick_change(DOWN, 1000), at(1))
-    assert bodies(second, "instruments") == []
-    assert live.on_event(changes(change(UP, Side.BUY, 44, 5)), at(1)) == []
-    live.on_event(book(UP, tick_size=1000), at(2))
-    (snapshot,) = live.snapshot(f"book.{UP}", 0)
-    assert isinstance(snapshot, BookSnapshot)
-    assert (snapshot.state, snapshot.tick) == (FeedState.LIVE, 1000)
+    assert (states(effects, UP), levels_of(live, UP)) == ([(SYNCING, "the tick changed")], ({}, {}))
+    assert bodies(say(live, LINE, at(3), tick_change(DOWN, 1000)), "instruments") == []
+    assert say(live, LINE, at(4), changes(change(UP, Side.BUY, 44, 5))) == []
+    assert fetches(live.on_time(at(100))) == [FetchBooks((UP, DOWN), at(100).mono_ns)]
+    say(live, LINE, at(101), book(UP, at_ms=VENUE_MS + 1, tick_size=1000))
+    assert (state_of(live, UP), snapshot_of(live, UP).tick) == (LIVE, 1000)
+    assert live.counters["tick_changes"] == 1
 
 
-@pytest.mark.parametrize("event", [book(UP, tick_size=1000), None])
-def test_a_book_that_states_another_tick_changes_the_market(event: BookEvent | None) -> None:
-    known = live_board()
-    if event is None:
-        known = suspect_board()
-        effects = known.on_fetched(fetched(tick=1000), at(2))
-    else:
-        effects = known.on_event(event, at(2))
+def test_a_tick_that_is_told_again_is_nothing_new() -> None:
+    live = live_board()
+    assert say(live, LINE, at(2), tick_change(UP, CENT), tick_change(DOWN, CENT)) == []
+    assert state_of(live, UP) is LIVE
+
+
+def test_a_whole_book_that_states_another_tick_changes_the_market() -> None:
+    live = live_board()
+    effects = say(live, LINE, at(2), book(UP, at_ms=VENUE_MS + 1, tick_size=1000))
     assert bodies(effects, "instruments") == [MarketListed(market(tick=1000))]
-    assert state_of(known) is FeedState.LIVE
+    assert (state_of(live, UP), snapshot_of(live, UP).tick) == (LIVE, 1000)
+
+
+def test_a_fetched_book_that_states_another_tick_changes_the_market() -> None:
+    live = live_board()
+    say(live, LINE, at(2), changes(change(UP, Side.BUY, 44, 5, (46, 47))))
+    (request,) = fetches(live.on_time(at(100)))
+    effects = live.on_fetched(request, [rest_book(UP, tick=1000)], at(110))
+    assert bodies(effects, "instruments") == [MarketListed(market(tick=1000))]
+
+
+def test_a_fetched_book_that_was_asked_for_before_the_tick_changed_does_not_undo_it() -> None:
+    live = live_board()
+    say(live, LINE, at(2), changes(change(UP, Side.BUY, 44, 5, (46, 47))))
+    (request,) = fetches(live.on_time(at(100)))
+    say(live, LINE, at(105), tick_change(UP, 1000, VENUE_MS + 105))
+    effects = live.on_fetched(request, [rest_book(UP, tick=CENT)], at(110))
+    assert bodies(effects, "instruments") == []
+    assert (live.markets[0].tick, snapshot_of(live, UP).tick) == (1000, 1000)
 
 
 def test_discovery_that_began_before_a_tick_change_does_not_undo_it() -> None:
     live = live_board()
-    live.on_event(tick_change(UP, 1000), at(5))
-    assert live.discovered([market(min_size=SHARE)], at(4).mono_ns) == [
+    say(live, LINE, at(5_000), tick_change(UP, 1000, VENUE_MS + 5_000))
+    assert live.discovered([market(min_size=SHARE)], at(4_000).mono_ns, at(5_001)) == [
         Publish("instruments", MarketListed(market(tick=1000, min_size=SHARE)))
     ]
-    live.discovered([market()], at(6).mono_ns)
+    live.discovered([market()], at(6_000).mono_ns, at(6_001))
     assert live.markets == [market()]
 
 
-def test_a_resolved_market_stops_accepting() -> None:
+def test_a_resolved_market_closes_and_other_peoples_markets_are_left_alone() -> None:
     live = live_board()
-    resolved = MarketResolvedEvent("0xc1", "1", (UP, DOWN), UP, "Up", 0)
-    assert bodies(live.on_event(resolved, at(1)), "instruments") == [MarketListed(market(accepting=False))]
+    resolved = MarketResolvedEvent("0xc1", "1", (UP, DOWN), UP, "Up", VENUE_MS * MS)
+    effects = say(live, LINE, at(2), resolved)
+    assert bodies(effects, "instruments") == [MarketListed(market(accepting=False))]
+    assert states(effects, DOWN) == [(FeedState.CLOSED, "the market is resolved")]
     assert live.open_tokens() == []
-    assert live.on_event(MarketResolvedEvent("0x?", "1", (), UP, "Up", 0), at(1)) == []
-    assert live.on_event(NewMarketEvent("0x?", "1", "q", "s", (), (), 0), at(1)) == []
+    assert say(live, LINE, at(3), MarketResolvedEvent("0x?", "1", (), UP, "Up", VENUE_MS * MS)) == []
+    assert say(live, LINE, at(4), NewMarketEvent("0x?", "1", "q", "s", (), (), VENUE_MS * MS)) == []
+    assert live.counters["markets_created_elsewhere"] == 1
 
 
 # --- trades ---
 
 
-def trade(token_id: str) -> LastTradeEvent:
-    return LastTradeEvent("0xc1", token_id, 46 * CENT, 3 * SHARE, Side.BUY, 2000 * MS)
+def test_a_trade_is_printed_with_the_takers_side_and_both_times() -> None:
+    effects = say(live_board(), LINE, at(2), trade(UP, VENUE_MS + 1))
+    printed = TradePrint(UP, Side.BUY, 46 * CENT, 3 * SHARE, (VENUE_MS + 1) * MS, at(2).wall_ns)
+    assert effects == [Publish(f"trades.{UP}", printed)]
 
 
-def test_a_trade_is_printed_with_the_takers_side() -> None:
-    effects = live_board().on_event(trade(UP), at(1))
-    assert effects == [
-        Publish(f"trades.{UP}", TradePrint(UP, Side.BUY, 46 * CENT, 3 * SHARE, 2000 * MS, at(1).wall_ns))
-    ]
+# --- shapes of frames ---
+
+
+def test_old_shapes_of_price_changes_are_applied_like_the_new_one() -> None:
+    live = live_board()
+    old = {
+        "event_type": "price_change",
+        "asset_id": UP,
+        "market": "0xc1",
+        "timestamp": str(VENUE_MS + 1),
+        "changes": [{"price": "0.44", "side": "BUY", "size": "5"}, {"price": "0.47", "side": "SELL", "size": "0"}],
+    }
+    flat = {
+        "event_type": "price_change", "asset_id": UP, "market": "0xc1", "timestamp": str(VENUE_MS + 2),
+        "price": ".48", "side": "SELL", "size": "7",
+    }  # fmt: skip
+    live.on_frame(LINE, encode_json(old), at(2))
+    live.on_frame(LINE, encode_json([flat]), at(3))
+    live.flush(at(3))
+    assert levels_of(live, UP) == ({45 * CENT: 10 * SHARE, 44 * CENT: 5 * SHARE}, {48 * CENT: 7 * SHARE})
+
+
+@pytest.mark.parametrize("as_array", [False, True])
+def test_a_change_as_an_object_and_in_an_array_is_the_same(as_array: bool) -> None:
+    live = live_board()
+    wire = changes(change(UP, Side.BUY, 44, 5, (45, 47)), at_ms=VENUE_MS + 1).to_wire()
+    live.on_frame(LINE, encode_json([wire] if as_array else wire), at(2))
+    assert len(bodies(live.flush(at(2)), f"book.{UP}")) == 1
+    assert levels_of(live, UP)[0] == {45 * CENT: 10 * SHARE, 44 * CENT: 5 * SHARE}
+
+
+def test_an_event_of_an_array_sees_the_changes_before_it() -> None:
+    live = live_board()
+    say(live, LINE, at(2), changes(change(UP, Side.BUY, 46, 5, (46, 47)), at_ms=VENUE_MS + 1),
+        BestBidAskEvent("0xc1", UP, 46 * CENT, 47 * CENT, (VENUE_MS + 1) * MS))  # fmt: skip
+    assert state_of(live, UP) is LIVE
+
+
+@pytest.mark.parametrize("timestamp", ["", "soon", "12", "17900000000000000000000", None])
+def test_a_change_without_a_usable_time_leaves_no_live_book_without_it(timestamp: str | None) -> None:
+    """Either the connection is dropped, or the book is doubted, or the change is in it: never silently missed."""
+    live = live_board()
+    wire: dict[str, Any] = changes(change(UP, Side.BUY, 44, 5, (45, 47))).to_wire() | {"timestamp": timestamp}
+    effects = live.on_frame(LINE, encode_json(wire), at(2)) + live.flush(at(2))
+    applied = 44 * CENT in levels_of(live, UP)[0]
+    assert state_of(live, UP) is not LIVE or applied or drops(effects)
 
 
 # --- answers ---
@@ -389,26 +507,29 @@ def test_a_trade_is_printed_with_the_takers_side() -> None:
 
 def test_two_sided_markets_are_reported_first_with_the_tops_of_both_books() -> None:
     known = board(1, 2)
-    tokens = market(2).token_ids
-    known.on_event(book(tokens[0], 45, 47), T0)
-    known.on_event(book(tokens[1], 53, 55), T0)
+    known.on_opened(LINE, ["2001", "2002"], at(0))
+    say(known, LINE, at(1), book("2001", 45, 47), book("2002", 53, 55))
     views = known.report(GetMarkets("r")).markets
     assert [view.market.slug for view in views] == ["market-2", "market-1"]
-    assert (views[0].best_bids, views[0].best_asks, views[0].state) == (
-        (45 * CENT, 53 * CENT),
-        (47 * CENT, 55 * CENT),
-        FeedState.LIVE,
-    )
-    assert (views[1].best_bids, views[1].state) == ((0, 0), FeedState.CONNECTING)
+    assert (views[0].best_bids, views[0].best_asks) == ((45 * CENT, 53 * CENT), (47 * CENT, 55 * CENT))
+    assert [view.state for view in views] == [LIVE, FeedState.CONNECTING]
+    assert views[1].best_bids == (0, 0)
+
+
+def test_a_market_is_shown_live_only_when_both_of_its_books_are() -> None:
+    known = open_board()
+    say(known, LINE, at(1), book(UP))
+    assert known.report(GetMarkets("r")).markets[0].state is SYNCING
+    say(known, LINE, at(2), book(DOWN, 53, 55))
+    assert known.report(GetMarkets("r")).markets[0].state is LIVE
 
 
 def test_a_market_where_only_the_outcomes_together_have_both_sides_is_one_sided() -> None:
     """Near its end nobody bids for the loser: Up has an ask only, and so Down, its mirror image, has a bid only."""
     known = board(1, 2)
-    one, two = market(1).token_ids, market(2).token_ids
-    known.on_event(replace(book(one[0], 45, 47), bids=()), T0)
-    known.on_event(replace(book(one[1], 53, 55), asks=()), T0)
-    known.on_event(book(two[0], 45, 47), T0)
+    known.on_opened(LINE, [UP, DOWN, "2001"], at(0))
+    one_sided = replace(book(UP, 45, 47), bids=()), replace(book(DOWN, 53, 55), asks=())
+    say(known, LINE, at(1), *one_sided, book("2001", 45, 47))
     assert [view.market.slug for view in known.report(GetMarkets("r")).markets] == ["market-2", "market-1"]
 
 
@@ -449,49 +570,34 @@ def test_what_is_unknown_is_refused_with_the_field(name: str, outcome: str, code
     assert (caught.value.code, caught.value.field) == (code, field)
 
 
-def test_snapshots_of_topics() -> None:
+def test_snapshots_bring_a_new_reader_of_each_topic_to_the_present() -> None:
     live = live_board()
+    (top,) = live.snapshot(f"top.{UP}", 1)
+    assert isinstance(top, BookTop)
+    assert (top.bid, top.ask, top.epoch, top.seq) == (45 * CENT, 47 * CENT, EPOCH + 1, 1)
+    (depth,) = live.snapshot(f"depth.{UP}", 1)
+    assert isinstance(depth, BookDepth)
+    assert (depth.bids, depth.state, depth.whole_bids) == ([(45 * CENT, 10 * SHARE)], LIVE, True)
     assert [type(message) for message in live.snapshot("feeds", 1)] == [FeedStatus, FeedStatus]
-    assert live.snapshot(f"trades.{UP}", 1) == live.snapshot("book.9", 1) == live.snapshot("nonsense", 1) == []
+    assert live.snapshot(f"feed.{UP}", 1) == live.snapshot("feeds", 1)[:1]
+    for topic in (f"trades.{UP}", "book.9", "nonsense", "", "book."):
+        assert live.snapshot(topic, 1) == []
 
 
-# --- a reader that applies what is published has our book ---
-
-steps = st.lists(
-    st.one_of(
-        st.tuples(st.just("change"), st.sampled_from(Side), st.integers(1, 99), st.integers(0, 3)),
-        st.tuples(st.just("book"), st.sampled_from(Side), st.integers(2, 50), st.integers(0, 3)),
-        st.tuples(st.just("lost"), st.sampled_from(Side), st.integers(1, 9), st.integers(0, 3)),
-        st.tuples(st.just("fetched"), st.sampled_from(Side), st.integers(2, 50), st.integers(0, 3)),
-    ),
-    max_size=60,
-)
+def test_a_book_that_is_not_live_shows_no_top() -> None:
+    live = live_board()
+    live.on_lost(LINE, "x", at(2))
+    assert live.snapshot(f"top.{UP}", 1) == []
+    assert live.live_snapshots() == []
 
 
-@given(steps)
-def test_whoever_applies_what_is_published_always_has_the_same_book(script: list[tuple[str, Side, int, int]]) -> None:
-    known = board()
-    known.on_subscribed([UP, DOWN], T0)
-    reader = Book()
-    state = FeedState.CONNECTING
-    for count, (word, side, price, size) in enumerate(script):
-        now = at(count)
-        if word == "change":
-            effects = known.on_event(changes(change(UP, side, price, size), at_ms=1000 + count), now)
-        elif word == "book":
-            effects = known.on_event(book(UP, price - 1, price + 1, at_ms=1000 + count), now)
-        elif word == "fetched":
-            effects = known.on_fetched(fetched(price - 1, price + 1, at_ms=1000 + count), now)
-        else:
-            effects = known.on_lost([UP], FeedState.CONNECTING, "x", now) + known.on_subscribed([UP], now)
-        for body in bodies(effects, f"book.{UP}"):
-            if isinstance(body, BookSnapshot):
-                reader.replace(body.bids, body.asks)
-                state = body.state
-            elif isinstance(body, BookDelta):
-                reader.apply_all(body.bids, body.asks)
-        assert (reader.bids(), reader.asks()) == levels_of(known)
-        assert state is state_of(known) or state is FeedState.CONNECTING
-        if state_of(known) is FeedState.LIVE:
-            assert not reader.is_crossed
-            assert reader.best_prices[1] <= ONE
+# --- the kinds of events are all there is ---
+
+
+def test_the_events_above_are_all_of_the_channel() -> None:
+    tested = {BookEvent, PriceChangeEvent, BestBidAskEvent, MarketResolvedEvent, NewMarketEvent}
+    tested |= {type(trade(UP)), type(tick_change(UP, 1))}
+    assert {kind.__name__ for kind in tested} | {"UnknownEvent"} == {
+        kind.__name__
+        for kind in MarketEvent.__args__
+    }
