@@ -5,7 +5,8 @@ tops and depth for every token, all of them read by somebody), the floor (typed 
 row), and the sample (orjson, floats and the best prices only, as spec 1 sketches it, its snapshot dumped as a frame).
 Rounds are interleaved and CPU time is counted, so neighbours on the machine hurt all three alike; the ratios are of
 medians. Ours is flushed every 64 messages, the most its WebSocket client reads in one turn of the loop; `one_by_one`
-is the same with a flush after each message. The latencies are of real processes (tests/bench/load_venue.py).
+is the same with a flush after each message. The latencies are of real processes: from the write to the venue's socket,
+through market_data's WebSocket and the bus, to the reader's callback.
 
 Out: one JSON object as the last line.
 """
@@ -13,37 +14,45 @@ Out: one JSON object as the last line.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import gc
 import json
+import multiprocessing
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import median, quantiles
 from typing import Any, NamedTuple
 
 import msgspec
 import orjson
 
 from common.bus import Received
+from common.edge import Edge
 from common.effects import Now, Publish
 from common.frames import Epoch
 from common.instruments import Market
-from common.messages import Level
+from common.log import set_up_logging
+from common.messages import BookDelta, Level, Message
 from common.peer import Peer, streamed
-from common.settings import MarketData
+from common.settings import MarketData, Settings
 from common.types import ONE, FeedState, Side
 from common.venues.polymarket.market import BookEvent, LevelChange, PriceChangeEvent, market_frame
+from scripts.bench.venue import MARKET, PROBE, latency_us
+from scripts.bench.venue import run as run_venue
 from services.market_data.core import Board
 from services.market_data.feeds import Rules
 from services.mirror.core import market_of
 from services.mirror.playback import RecordedMarket, Snapshot
 from services.mirror.recording import load_recording
+from tests.process.group import free_ports, group
 
 MESSAGES = 60_000
 ROUNDS = 7
 TURN = 64
 """Messages between two flushes: what common/ws.py reads at most before the loop goes on."""
+RATE, LATENCIES = 1_000, 10_000
 FEE_RATE = 70_000
 MS = 1_000_000
 CONNECTION = 1
@@ -315,10 +324,68 @@ def measure(runs: dict[str, Callable[[], float]], rounds: int) -> dict[str, floa
     return {name: median(took) for name, took in seconds.items()}
 
 
+# --- how late a reader hears ---
+
+
+class Latencies:
+    """A sink of one token's book: microseconds from the venue's send to here, until there are enough."""
+
+    def __init__(self, count: int) -> None:
+        self.us: list[int] = []
+        self.enough = asyncio.Event()
+        self._count = count
+
+    def on_snapshot(self, bodies: list[Message]) -> None:
+        """Older than its sending: not counted."""
+
+    def on_event(self, body: Message) -> None:
+        if isinstance(body, BookDelta):
+            self.us += [latency_us(size) for price, size in body.bids if price == PROBE]
+            if len(self.us) >= self._count:
+                self.enough.set()
+
+    def on_gap(self) -> None:
+        self.us.clear()
+
+
+async def read_latencies(settings: Settings, count: int) -> list[int]:
+    edge = Edge("bench", settings, set_up_logging("bench"))
+    try:
+        sink = Latencies(count)
+        edge.subscribe("market_data", f"book.{MARKET.token_ids[0]}", sink)
+        async with asyncio.timeout(60):
+            await sink.enough.wait()
+        return sink.us
+    finally:
+        await edge.close()
+
+
+def latencies_us(rate: int, count: int) -> list[int]:
+    """Of real processes: a venue, market_data, and this one reading the bus."""
+    port = free_ports(1)[0]
+    venue = multiprocessing.get_context("spawn").Process(target=run_venue, args=(port, rate), daemon=True)
+    venue.start()
+    host = f"127.0.0.1:{port}"
+    try:
+        with group(
+            polymarket__clob_url=f"http://{host}",
+            polymarket__gamma_url=f"http://{host}/gamma",
+            polymarket__market_ws_url=f"ws://{host}/ws/market",
+            recorder__enabled="false",
+        ) as processes:
+            processes.start("market_data")
+            processes.wait_ready("market_data")
+            return asyncio.run(read_latencies(processes.settings, count))
+    finally:
+        venue.kill()
+        venue.join()
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--messages", type=int, default=MESSAGES)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--rate", type=int, default=RATE, help="messages a second while latency is measured")
     options = parser.parse_args(argv)
     flow = recorded_flow(options.messages)
     count = len(flow.frames)
@@ -333,6 +400,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         },
         options.rounds,
     )
+    late = quantiles(latencies_us(options.rate, LATENCIES), n=100)
     per_message = {f"{name}_us": round(seconds / count * 1e6, 2) for name, seconds in took.items()}
     result = {
         "messages": count,
@@ -340,6 +408,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         **per_message,
         "ratio_to_floor": round(took["floor"] / took["ours"], 3),
         "ratio_to_sample": round(took["sample"] / took["ours"], 3),
+        "latency_us_p50": round(late[49]),
+        "latency_us_p99": round(late[98]),
     }
     print(json.dumps(result))
     return 0
