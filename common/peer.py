@@ -30,6 +30,7 @@ from common.frames import (
     Published,
     batches,
     decode_frame,
+    encode_event,
     encode_frame,
 )
 from common.lanes import LaneReceiver, LaneSender
@@ -438,11 +439,14 @@ class Peer:
 
     def _publish_events(self, topic: str, events: list[Message], now_ns: int) -> None:
         address = streamed(topic)
-        if self._is_read(address):
+        if not self._is_read(address):
+            self.writer.skip(topic, len(events))
+        elif len(events) == 1:
+            seq = self.writer.stamp(topic, 1, now_ns)
+            self._bus.publish(address, encode_event(self.name, topic, self.epoch, seq, events[0]))
+        else:
             for frame in self.writer.frames(topic, [encode(event) for event in events], now_ns):
                 self._bus.publish(address, encode_frame(frame))
-        else:
-            self.writer.skip(topic, len(events))
 
     def _flush_acks(self) -> None:
         for lane_name, sender in sorted(self._to_ack):

@@ -49,25 +49,30 @@ class StreamWriter:
         self._beats_due_ns = NEVER_NS
         """Not looked for before."""
 
-    def frames(self, topic: str, bodies: list[bytes], now_ns: int) -> list[Published]:
-        """Stamp events of one topic, in order."""
-        state = self._topic(topic)
+    def stamp(self, topic: str, count: int, now_ns: int) -> int:
+        """The seq of the last of so many new events."""
+        state = self._advanced(topic, count)
         state.beat_ns, state.pause_ns = now_ns + BEAT_NS, 2 * BEAT_NS
         self._beats_due_ns = min(self._beats_due_ns, state.beat_ns)
-        if len(bodies) == 1:
-            state.seq += 1
-            return [Published(self.process, topic, self.epoch, state.seq, False, [msgspec.Raw(bodies[0])])]
-        frames = []
-        for part in batches(bodies):
-            state.seq += len(part)
-            frames.append(Published(self.process, topic, self.epoch, state.seq, False, part))
-        return frames
+        return state.seq
+
+    def frames(self, topic: str, bodies: list[bytes], now_ns: int) -> list[Published]:
+        """Stamp events of one topic, in order."""
+        return [
+            Published(self.process, topic, self.epoch, self.stamp(topic, len(part), now_ns), False, part)
+            for part in batches(bodies)
+        ]
 
     def skip(self, topic: str, count: int) -> None:
         """Events that nobody reads: whoever comes later begins with a snapshot behind them."""
-        state = self._topic(topic)
+        self._advanced(topic, count).beat_ns = NEVER_NS
+
+    def _advanced(self, topic: str, count: int) -> _Topic:
+        state = self._topics.get(topic)
+        if state is None:
+            state = self._topics[topic] = _Topic()
         state.seq += count
-        state.beat_ns = NEVER_NS
+        return state
 
     def snapshot(self, topic: str, bodies: list[bytes]) -> list[Published]:
         """A snapshot valid at the topic's present seq."""
@@ -89,12 +94,6 @@ class StreamWriter:
         next_due = min((state.beat_ns for state in self._topics.values()), default=NEVER_NS)
         self._beats_due_ns = max(next_due, now_ns + BEAT_CHECK_NS)
         return [Published(self.process, topic, self.epoch, state.seq, False, []) for topic, state in due]
-
-    def _topic(self, topic: str) -> _Topic:
-        state = self._topics.get(topic)
-        if state is None:
-            state = self._topics[topic] = _Topic()
-        return state
 
 
 class Heard(NamedTuple):

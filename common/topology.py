@@ -74,7 +74,7 @@ PROCESSES: tuple[str, ...] = (
     "executor",
     "recorder",
 )
-"""In data-flow order, observers last: the same list as the folders of services/ (cli apart) and supervisord's programs."""
+"""In data-flow order, observers last: the folders of services/ (cli apart) and supervisord's programs are this list."""
 
 HEARTS: frozenset[str] = frozenset({"executor", "exchange"})
 

@@ -8,8 +8,10 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.frames import BODY_BYTES_MAX, Epoch, Published
+from common.frames import BODY_BYTES_MAX, Epoch, Published, encode_event, encode_frame
+from common.messages import Message, encode
 from common.streams import ASK_AGAIN_NS, BEAT_NS, Heard, StreamReader, StreamWriter
+from tests.strategies import messages
 
 EPOCH = Epoch("", 7)
 
@@ -150,3 +152,9 @@ def test_whatever_is_lost_a_synced_reader_equals_the_writer(seed: int) -> None:
         held += values(heard)
     assert reader.synced
     assert held == truth
+
+
+@given(messages())
+def test_an_event_encoded_with_its_frame_has_the_bytes_of_one_encoded_before(message: Message) -> None:
+    published = Published("w", "t", EPOCH, 7, False, [msgspec.Raw(encode(message))])
+    assert encode_event("w", "t", EPOCH, 7, message) == encode_frame(published)
