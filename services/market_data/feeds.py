@@ -528,13 +528,13 @@ class Feeds:
     def _complete(self, token: TokenFeed, whole: Book, stamp: str, now: Now) -> None:
         """A whole book was set: a new epoch begins, unless the book contradicts itself."""
         self.counters["whole_books"] += 1
+        if whole.is_crossed:
+            self._contradict(token, "the book is crossed", now)
+            return
         token.book = whole
         token.stamp = stamp
         token.received_ns = token.confirmed_ns = now.wall_ns
         token.heard_mono_ns = token.compared_mono_ns = token.confirmed_mono_ns = now.mono_ns
-        if whole.is_crossed:
-            self._contradict(token, "the book is crossed", now)
-            return
         self._stop_asking(token)
         if now.mono_ns - token.moved_mono_ns > FORGIVEN_NS:
             token.moves = 0
