@@ -10,6 +10,7 @@ import json
 from collections import deque
 from collections.abc import Callable
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -358,7 +359,7 @@ def test_a_book_that_is_fetched_while_changes_go_on_is_the_truth_when_it_is_live
             case "truth":
                 world.answer()
             case "earlier":
-                world.answer(lambda token: earlier[TOKENS.index(token)])
+                world.answer(dict(zip(TOKENS, earlier, strict=True)).__getitem__)
             case "shell":
                 world.answer(lambda token: rest_book(token, 1, 99, world.truth.changed_ms[token]))
             case "missing" | "failure":
@@ -439,7 +440,7 @@ def test_a_failing_rest_is_asked_again_ever_more_patiently_then_the_book_is_stal
             asked_ms += [world.mono_ms] * (UP in request.token_ids)
             world.do(world.board.on_fetched(request, [], world.now))
         world.tick()
-    pauses = [later - earlier for earlier, later in zip(asked_ms, asked_ms[1:], strict=False)]
+    pauses = [later - earlier for earlier, later in pairwise(asked_ms)]
     assert pauses == sorted(pauses)
     assert 2 < len(asked_ms) < 8
     assert (world.state(), [move.token_id for move in world.moved]) == (STALE, [UP])
@@ -911,7 +912,7 @@ def test_the_depth_is_sent_at_most_once_an_interval_and_only_when_it_changed() -
         effects = world.board.flush(world.now) + world.board.on_time(world.now)
         world.do(effects)
         shown += [(world.mono_ms, depth) for depth in depths(effects)]
-    pauses = [later[0] - earlier[0] for earlier, later in zip(shown, shown[1:], strict=False)]
+    pauses = [later[0] - earlier[0] for earlier, later in pairwise(shown)]
     assert min(pauses) >= 50
     assert len(shown) >= 18
     world.pass_time(50)
