@@ -8,9 +8,10 @@ import sys
 from common.edge import Edge
 from common.service import run_edge
 from services.mirror.core import MarketMirror, fee_rate_of
-from services.mirror.follow import WallClock, follow, open_account
+from services.mirror.follow import follow, open_account
 from services.mirror.playback import tracks_of
 from services.mirror.recording import load_recording
+from services.mirror.stepping import Playback, SteppedClock
 
 
 async def start(edge: Edge) -> None:
@@ -21,10 +22,12 @@ async def start(edge: Edge) -> None:
         edge.counters[f"recording_{name}"] = sum(getattr(market, name) for market in recorded)
     edge.set_state("STARTING", "the exchange has not answered yet")
     await open_account(edge)
-    clock, life = WallClock(), str(edge.epoch.n)
+    clock, life = SteppedClock(), str(edge.epoch.n)
+    tracks = tracks_of(recorded, lead_in_s=keys.lead_in_s, speed=keys.speed)
+    mirrors = [MarketMirror(track, fee_rate, life) for track in tracks]
+    edge.serve_asks(Playback(clock, mirrors).answer)
     books: dict[str, asyncio.Event] = {}
-    for track in tracks_of(recorded, lead_in_s=keys.lead_in_s, speed=keys.speed):
-        mirror = MarketMirror(track, fee_rate, life)
+    for mirror in mirrors:
         has_book = books[mirror.market.slug] = asyncio.Event()
         edge.spawn(follow(edge, mirror, clock, has_book), mirror.market.slug)
     for slug, has_book in books.items():

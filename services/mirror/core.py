@@ -96,6 +96,11 @@ class MarketMirror:
         return self.market.condition_id
 
     @property
+    def shown(self) -> Position | None:
+        """The snapshot the exchange has acknowledged last, or was given up for."""
+        return self._shown
+
+    @property
     def has_book(self) -> bool:
         """Whether the exchange has acknowledged a ladder."""
         return self.counters["snapshots_played"] > 0

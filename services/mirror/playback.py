@@ -7,6 +7,7 @@ needs. Nothing is remembered, so a mirror that was killed resumes where the reco
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -99,6 +100,11 @@ class Track:
 
 def needs_fine_tick(snapshot: Snapshot) -> bool:
     return any(price % TICK for levels in (snapshot.bids, snapshot.asks) for price, _ in levels)
+
+
+def furthest_step(tracks: Sequence[Track], now_ns: int) -> int:
+    """The last moment up to which no market changes twice, so that going there at once skips nothing."""
+    return min(track.next_change_ns(track.next_change_ns(now_ns)) for track in tracks) - 1
 
 
 def tracks_of(markets: list[RecordedMarket], *, lead_in_s: int, speed: float) -> list[Track]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from common.edge import Edge
 from common.messages import Message
@@ -14,12 +15,15 @@ from common.telemetry import READY, STARTING
 from services.polymarket_sim.channels import MarketHub, UserHub
 from services.polymarket_sim.control import Control
 from services.polymarket_sim.keys import SECRET_FILE, parse_server_secret
+from services.polymarket_sim.playback import PlaybackApi
 from services.polymarket_sim.registry import FILE, KeyRegistry
 from services.polymarket_sim.server import listen, make_app
 from services.polymarket_sim.streams import WAITING, AccountSink, MarketSink
 from services.polymarket_sim.venue import Terms, Venue
 
 EXCHANGE = "exchange"
+STEP_S = 30.0
+"""A step of playback takes as long as the exchange takes for it."""
 
 
 async def start(edge: Edge) -> Callable[[], Awaitable[None]]:
@@ -38,7 +42,8 @@ async def start(edge: Edge) -> Callable[[], Awaitable[None]]:
     market, user = MarketHub(venue, edge.counters), UserHub(venue, edge.counters)
     version = settings.polymarket.protocol_version
     app = make_app(venue, market, user, counters=edge.counters, protocol_version=version, fail=edge.fail)
-    control = Control(venue, market, user, edge.counters).app()
+    playback = PlaybackApi(lambda: venue.books, partial(edge.request, timeout_s=STEP_S))
+    control = Control(venue, market, user, edge.counters, playback).app()
     runners = [
         await listen(app, section.host, section.port, "POLYEXEC_POLYMARKET_SIM__PORT"),
         await listen(control, section.host, section.control_port, "POLYEXEC_POLYMARKET_SIM__CONTROL_PORT"),

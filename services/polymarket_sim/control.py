@@ -1,7 +1,7 @@
-"""The control port: what the simulator is doing, and its fault switch, as JSON.
+"""The control port: what the simulator is doing, its fault switch, and playback, as JSON.
 
-GET /status, GET /faults, POST /faults {"name": …, "on": true, "times": 1, …}. For people and tests on this machine; no
-venue client ever calls it.
+GET /status, GET /faults, POST /faults {"name": …, "on": true, "times": 1, …}, and what playback.py adds. For people and
+tests on this machine; no venue client ever calls it.
 """
 
 from __future__ import annotations
@@ -15,16 +15,20 @@ from common.errors import Refusal
 from common.reasons import Reason
 from common.venues.polymarket.wire import decode_json
 from services.polymarket_sim.channels import MarketHub, UserHub
+from services.polymarket_sim.playback import PlaybackApi, refused
 from services.polymarket_sim.replies import reply
 from services.polymarket_sim.venue import Venue
 
 
 class Control:
-    def __init__(self, venue: Venue, market: MarketHub, user: UserHub, counters: Counter[str]) -> None:
+    def __init__(
+        self, venue: Venue, market: MarketHub, user: UserHub, counters: Counter[str], playback: PlaybackApi
+    ) -> None:
         self.venue = venue
         self.market = market
         self.user = user
         self.counters = counters
+        self.playback = playback
 
     def app(self) -> web.Application:
         app = web.Application()
@@ -33,6 +37,7 @@ class Control:
                 web.get("/status", self.status),
                 web.get("/faults", self.faults),
                 web.post("/faults", self.switch),
+                *self.playback.routes(),
             ]
         )
         return app
@@ -65,8 +70,7 @@ class Control:
             self.venue.faults.set(name, on, parameters, self.market.last_connection)
             self._begin(name)
         except Refusal as refusal:
-            error = {"code": refusal.code.value, "message": refusal.message, "field": refusal.field}
-            return reply({"error": error}, 400)
+            return refused(refusal)
         return reply(self.venue.faults.to_wire())
 
     def _begin(self, name: str) -> None:
