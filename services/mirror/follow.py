@@ -7,34 +7,24 @@ counters, and one log line per market and kind of refusal. It never decides what
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Protocol
 
 from common.edge import Edge
 from common.messages import Message, Refused
 from services.mirror.core import ACCOUNT, MarketMirror, account_command
 
-WAIT_S_MIN = 0.001
 REFUSED_PAUSE_S = 0.2
 """After a refusal: never ask faster than this."""
 
 
 class Clock(Protocol):
-    """Where playback takes its time from: the wall, or something that steps."""
+    """Where playback takes its time from (stepping.py)."""
 
     def now_ns(self) -> int: ...
 
     async def wait_until(self, at_ns: int) -> None:
         """Return when `at_ns` has come; may return earlier."""
         ...
-
-
-class WallClock:
-    def now_ns(self) -> int:
-        return time.time_ns()
-
-    async def wait_until(self, at_ns: int) -> None:
-        await asyncio.sleep(max(WAIT_S_MIN, (at_ns - time.time_ns()) / 1e9))
 
 
 async def open_account(edge: Edge) -> None:

@@ -14,7 +14,7 @@ from common.messages import BookState, Configured, Message, OpenAccount, QuoteLa
 from common.reasons import Reason
 from services.exchange.core import ExchangeCore
 from services.mirror.core import MarketMirror
-from services.mirror.follow import WallClock, follow, open_account
+from services.mirror.follow import follow, open_account
 from services.mirror.playback import tracks_of
 from services.mirror.recording import load_recording
 from tests.services.fake_edge import FakeEdge, settings_for
@@ -22,7 +22,7 @@ from tests.services.fake_edge import FakeEdge, settings_for
 START_NS = 10**18
 
 
-class SteppedClock:
+class SetClock:
     """Stands still until it is set; `waiting` is set while playback waits for it."""
 
     def __init__(self) -> None:
@@ -83,7 +83,7 @@ class Following:
 
     def __init__(self) -> None:
         self.edge = ExchangeEdge()
-        self.clock = SteppedClock()
+        self.clock = SetClock()
         recorded = load_recording(lead_in_s=30, market_count=1)
         self.mirror = MarketMirror(tracks_of(recorded, lead_in_s=30, speed=1.0)[0], 70_000, "1")
         self.has_book = asyncio.Event()
@@ -175,12 +175,3 @@ async def test_an_answer_that_answers_nothing_of_ours_is_a_bug_that_ends_the_pro
     with pytest.raises(AssertionError, match="answers no command"):
         await following.edge.until(lambda: False)
     await following.edge.close()
-
-
-async def test_the_wall_clock_waits_until_the_moment_and_not_much_longer() -> None:
-    clock = WallClock()
-    at_ns = clock.now_ns() + 20_000_000
-    async with asyncio.timeout(5):
-        while clock.now_ns() < at_ns:
-            await clock.wait_until(at_ns)
-        await clock.wait_until(0)

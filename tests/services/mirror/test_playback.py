@@ -7,7 +7,16 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.mirror.playback import FINE_TICK, TICK, Position, RecordedMarket, Snapshot, Track, tracks_of
+from services.mirror.playback import (
+    FINE_TICK,
+    TICK,
+    Position,
+    RecordedMarket,
+    Snapshot,
+    Track,
+    furthest_step,
+    tracks_of,
+)
 
 NS_PER_MS = 1_000_000
 
@@ -86,3 +95,17 @@ def test_the_first_sub_cent_price_of_a_loop_switches_the_tick_and_the_next_loop_
     assert [playing.tick(Position(0, at)) for at in range(6)] == [TICK] * 3 + [FINE_TICK] * 3
     assert playing.tick(Position(1, 0)) == TICK
     assert {track().tick(Position(0, at)) for at in range(6)} == {TICK}
+
+
+@given(NOWS, SPEEDS)
+def test_a_step_moves_some_market_and_none_twice(now: int, speed: float) -> None:
+    playing = [track(speed, number) for number in (0, 1)]
+    for _ in range(20):
+        then = furthest_step(playing, now)
+        moved = [one.distance(one.position(now), one.position(then)) for one in playing]
+        assert then > now
+        assert max(moved) == 1
+        assert min(moved) >= 0
+        after = [one.distance(one.position(now), one.position(then + 1)) for one in playing]
+        assert max(after) == 2, "it is the furthest such moment"
+        now = then
