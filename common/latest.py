@@ -89,7 +89,7 @@ class LatestBook:
         self._tokens_of: dict[str, tuple[str, str]] = {}
         self._mids: dict[str, deque[Mid]] = {}
         self._trades: dict[str, deque[TradePrint]] = {}
-        self.discontinuities = 0
+        self.gaps = self.discontinuities = 0
 
     # --- the writer ---
 
@@ -143,6 +143,7 @@ class LatestBook:
 
     def on_gap(self, token_id: str) -> None:
         """Frames were lost between market_data and us; its snapshot is on the way."""
+        self.gaps += 1
         view = self._views.get(token_id)
         if view is not None:
             self._doubt(view, "frames were lost on the bus")
