@@ -14,7 +14,7 @@ from common.frames import BODIES_MAX, Ask, Data, Epoch, encode_frame
 from common.lanes import RESEND_NS
 from common.memorybus import MemoryNetwork
 from common.messages import Accepted, Cancel, GetBook, Message, PlaceResult, QueryOrder, TickChanged, decode, encode
-from common.peer import ASK_AGAIN_NS, BLOCKED_NS, FRAMES_AT_ONCE, Item, Peer
+from common.peer import ASK_AGAIN_NS, BLOCKED_NS, FRAMES_AT_ONCE, Item, Peer, streamed
 from common.reasons import Reason
 from common.types import Outcome
 
@@ -370,3 +370,135 @@ def test_a_snapshot_wish_that_cannot_be_read_is_an_ask_like_any_other() -> None:
     world.network.push("x", "gateway.action", encode_frame(Ask("cli", gateway.epoch, [body])))
     world.run(2)
     assert [item.kind for item in world.items["gateway"]] == ["ask"]
+
+
+# --- topics nobody reads ---
+
+
+def events_of(world: World, name: str, topic: str = "t") -> list[int]:
+    """The ticks told by events of a stream."""
+    bodies = [decode(item.body) for item in world.items[name] if item.kind == "event" and item.origin.lane == topic]
+    return [body.old_tick for body in bodies if isinstance(body, TickChanged)]
+
+
+def kinds_of(world: World, name: str, topic: str = "t") -> list[str]:
+    return [item.kind for item in world.items[name] if item.origin.lane == topic]
+
+
+def told(tick: int) -> TickChanged:
+    return TickChanged("e", tick, 0, 0)
+
+
+def test_a_topic_nobody_reads_is_not_sent_but_counted_and_a_late_reader_is_right() -> None:
+    sent: list[bytes] = []
+    world = World()
+    owner = world.start("market_data")
+    publish = world.network.publish
+    world.network.publish = lambda sender, topic, frame: (sent.append(topic), publish(sender, topic, frame))[1]  # type: ignore[method-assign,func-returns-value]
+    for tick in range(5):
+        owner.publish("t", told(tick))
+        world.run(1)
+    assert streamed("t") not in sent
+    reader = world.start("executor")
+    reader.follow("market_data", "t")
+    world.run(600)
+    assert kinds_of(world, "executor") == ["snapshot"]
+    owner.publish("t", told(7))
+    world.run(5)
+    assert events_of(world, "executor") == [7]
+    assert owner.writer.snapshot("t", [])[0].seq == 6
+
+
+def test_only_the_topic_that_is_read_is_sent() -> None:
+    """Topics are told apart to their end: book.1 is not book.10."""
+    world = World()
+    owner = world.start("market_data")
+    world.start("executor").follow("market_data", "book.1")
+    world.run(600)
+    owner.publish("book.1", told(1))
+    owner.publish("book.10", told(2))
+    world.run(5)
+    assert [events_of(world, "executor", topic) for topic in ("book.1", "book.10")] == [[1], []]
+    assert world.items["executor"][-1].origin.lane == "book.1"
+
+
+def test_a_topic_somebody_stopped_reading_is_skipped_and_read_again_from_a_snapshot() -> None:
+    world = World()
+    owner = world.start("market_data")
+    reader = world.start("executor")
+    reader.follow("market_data", "t")
+    world.run(600)
+    reader.unfollow("market_data", "t")
+    assert not reader.is_synced("market_data", "t")
+    world.run(5)
+    owner.publish("t", told(1))
+    world.run(5)
+    world.items["executor"].clear()
+    reader.follow("market_data", "t")
+    world.run(600)
+    owner.publish("t", told(2))
+    world.run(5)
+    assert kinds_of(world, "executor") == ["snapshot", "event"]
+    assert events_of(world, "executor") == [2]
+
+
+def test_readers_of_many_topics_ask_only_for_those_that_lack_a_snapshot() -> None:
+    world = World()
+    world.start("market_data")
+    reader = world.start("executor")
+    for n in range(20):
+        reader.follow("market_data", f"book.{n}")
+    world.run(600)
+    assert all(reader.is_synced("market_data", f"book.{n}") for n in range(20))
+    asked: list[str] = []
+    wanted = world.peers["market_data"].publish_snapshot
+    world.peers["market_data"].publish_snapshot = lambda topic, *rest: (asked.append(topic), wanted(topic, *rest))[1]  # type: ignore[method-assign,func-returns-value]
+    reader.follow("market_data", "book.20")
+    world.run(600)
+    assert set(asked) == {"book.20"}
+
+
+def test_a_reader_whose_first_snapshot_is_lost_asks_again_until_it_has_one() -> None:
+    losing = [True]
+    world = World(
+        MemoryNetwork(lambda sender, to, frame: losing[0] and sender == "market_data" and b"snapshot" in frame)
+    )
+    world.start("market_data")
+    reader = world.start("executor")
+    reader.follow("market_data", "t")
+    world.run(1_000)
+    assert not reader.is_synced("market_data", "t")
+    losing[0] = False
+    world.run(ASK_AGAIN_NS // MS + 100)
+    assert kinds_of(world, "executor") == ["snapshot"]
+
+
+def test_when_a_process_was_heard_last() -> None:
+    world = World()
+    world.start("market_data")
+    reader = world.start("executor")
+    assert reader.heard_ns("market_data") == 0
+    reader.follow("market_data", "t")
+    world.run(600)
+    heard = reader.heard_ns("market_data")
+    assert world.now - heard < 520 * MS
+    world.kill("market_data")
+    world.run(900)
+    assert reader.heard_ns("market_data") - heard < 520 * MS
+    assert world.now - reader.heard_ns("market_data") > 800 * MS
+    assert reader.heard_ns("gateway") == 0
+
+
+@pytest.mark.xfail(strict=True, reason="skip() sends no beat: a reader that was away for its last events is not told")
+def test_a_reader_whose_subscription_was_away_for_the_last_event_sees_the_loss() -> None:
+    """As when a socket connects anew: its subscription ends and comes again, the reader knows nothing of it."""
+    world = World()
+    owner = world.start("market_data")
+    world.start("executor").follow("market_data", "t")
+    world.run(600)
+    owner.note_reader(streamed("t"), ended=True)
+    owner.publish("t", told(1))
+    world.run(5)
+    owner.note_reader(streamed("t"))
+    world.run(5_000)
+    assert kinds_of(world, "executor") == ["snapshot", "gap", "snapshot"]

@@ -83,6 +83,35 @@ def test_a_lost_beat_is_followed_by_others_ever_more_rarely() -> None:
     assert reader.hear(writer.beats(319 * BEAT_NS)[0]).gap
 
 
+def test_events_nobody_reads_count_and_a_late_reader_begins_behind_them() -> None:
+    writer, reader = StreamWriter("w", EPOCH), StreamReader("w", "t")
+    writer.skip("t", 3)
+    (snapshot,) = writer.snapshot("t", [body(3)])
+    assert snapshot.seq == 3
+    assert reader.hear(snapshot).snapshot is not None
+    (frame,) = writer.frames("t", [body(4)], 0)
+    assert frame.seq == 4
+    assert values(reader.hear(frame)) == [4]
+
+
+def test_skipped_events_are_a_gap_for_a_reader_that_was_there_before() -> None:
+    """Its subscription was away for a moment: the next frame shows that something is missing."""
+    writer = StreamWriter("w", EPOCH)
+    reader = reader_at_start(writer)
+    writer.skip("t", 1)
+    assert reader.hear(writer.frames("t", [body(2)], 0)[0]).gap
+
+
+def test_a_topic_nobody_reads_gets_no_beats_until_it_is_written_to_for_somebody() -> None:
+    writer = StreamWriter("w", EPOCH)
+    writer.frames("t", [body(1)], 0)
+    writer.skip("t", 1)
+    assert writer.beats(100 * BEAT_NS) == []
+    writer.frames("t", [body(3)], 100 * BEAT_NS)
+    (beat,) = writer.beats(101 * BEAT_NS)
+    assert (beat.seq, beat.bodies) == (3, [])
+
+
 def test_large_bodies_make_small_frames() -> None:
     """A frame above the socket's limit would make the reader's socket drop the connection, for ever."""
     writer = StreamWriter("w", EPOCH)
