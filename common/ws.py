@@ -98,6 +98,7 @@ class WsClient:
         self._backoff = backoff or ExponentialBackoff(rng)
         self._connection: ClientConnection | None = None
         self._dropped_for: str | None = None
+        self._was_connected = False
 
     async def run(self) -> None:
         """Dial, serve and dial again until cancelled."""
@@ -139,6 +140,8 @@ class WsClient:
             self._handler.on_lost(loss)
             return loss
         self.counters["ws_connected"] += 1
+        self.counters["ws_reconnected"] += self._was_connected
+        self._was_connected = True
         self._dropped_for = None
         self._connection = connection
         try:

@@ -90,8 +90,12 @@ def book_json(report: BookReport) -> Json:
         "token_id": book.token_id,
         "tick_size": format_micros(book.tick),
         "state": book.state.value,
+        "reason": book.reason,
+        "epoch": book.epoch,
+        "seq": book.seq,
         "venue_at": iso_time(book.venue_ns),
         "received_at": iso_time(book.received_ns),
+        "confirmed_at": iso_time(book.confirmed_ns),
         "bids": [_level_json(level) for level in book.bids],
         "asks": [_level_json(level) for level in book.asks],
     }
@@ -307,6 +311,8 @@ def book_text(report: BookReport, depth: int) -> str:
     asks = [("ask", format_micros(price), format_micros(size)) for price, size in book.asks[:depth]][::-1]
     bids = [("bid", format_micros(price), format_micros(size)) for price, size in book.bids[:depth]]
     title = f"{clean(report.market.slug)}  {clean(report.outcome)}  tick {format_micros(book.tick)}  {book.state.value}"
+    if book.reason:
+        title += f" ({clean(book.reason)})"
     if not asks and not bids:
         return f"{title}\nthe book is empty"
     return f"{title}\n" + table(("side", "price", "size"), [*asks, *bids], right=("price", "size"))

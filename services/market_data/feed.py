@@ -368,6 +368,7 @@ class MarketFeed:
         live, open_tokens = self.board.live_books, 2 * len(self.board.open_tokens())
         self.edge.counters["books_live"] = live
         self.edge.counters["connections"] = len(self.pool)
+        self.edge.counters["lag_ms"] = self.board.feeds.lag_ms
         self._was_live = self._was_live or live > 0
         if self._was_live:
             doubtful = f"{open_tokens - live} of {open_tokens} books are not LIVE" if live < open_tokens else ""

@@ -98,7 +98,8 @@ Effect: TypeAlias = Publish | Log | FetchBooks | Move | Drop
 class Feeds:
     """All tokens of one venue. `epoch` is where the tokens' epochs begin: above those of every earlier process.
 
-    `news` is what `take` will give; `stamp` the time of the last event that was in time.
+    `news` is what `take` will give; `stamp` the time of the last event that was in time, `lag_ms` how long the last
+    one took from the venue's clock to ours.
     """
 
     def __init__(self, rules: Rules, epoch: int, counters: Counter[str]) -> None:
@@ -113,6 +114,7 @@ class Feeds:
         self._depth_due: dict[TokenFeed, None] = {}
         self._depth_mono_ns = self._checked_mono_ns = 0
         self.stamp = NO_STAMP
+        self.lag_ms = 0
         self._least_lag_ms: int | None = None
         self._dropped: set[int] = set()
         self._budget = Budget(rules.requests_per_s)
@@ -329,7 +331,7 @@ class Feeds:
 
     def _is_in_time(self, connection: int, stamp: str, now: Now) -> bool:
         """Whether events come about as quickly as they did. The least lag seen is the difference of the clocks."""
-        lag_ms = now.wall_ns // MILLI_NS - int(stamp)
+        lag_ms = self.lag_ms = now.wall_ns // MILLI_NS - int(stamp)
         if self._least_lag_ms is None or lag_ms < self._least_lag_ms:
             self._least_lag_ms = lag_ms
         late_ms = lag_ms - self._least_lag_ms
