@@ -8,8 +8,9 @@ from decimal import Decimal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from common.types import Status
+from common.types import FeedState, Status
 from services.cli import render
 from services.cli.render import CancelAllOutcome, DoubtfulOrder
 from tests.services.cli.samples import (
@@ -116,6 +117,16 @@ def test_a_book_shows_levels_as_exact_decimals() -> None:
     assert shown["bids"] == [{"price": "0.48", "size": "7.5"}]
     assert shown["asks"] == [{"price": "0.52", "size": "0.000001"}]
     assert (shown["outcome"], shown["state"], shown["venue_at"]) == ("Up", "LIVE", T0_TEXT)
+
+
+def test_a_doubted_book_says_its_state_its_reason_and_its_version() -> None:
+    report = book_report()
+    doubted = replace(report.book, state=FeedState.STALE, reason="frozen", epoch=7, seq=3, confirmed_ns=T0_NS)
+    shown = render.book_json(replace(report, book=doubted))
+
+    assert (shown["state"], shown["reason"], shown["epoch"], shown["seq"]) == ("STALE", "frozen", 7, 3)
+    assert shown["confirmed_at"] == T0_TEXT
+    assert "STALE (frozen)" in render.book_text(replace(report, book=doubted), 5)
 
 
 def test_a_position_separates_size_and_confirmed_size() -> None:
