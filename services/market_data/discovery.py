@@ -19,7 +19,7 @@ from common.instruments import Market, check_market
 from common.reasons import Reason
 from common.venues.polymarket.gamma import PAGE_MAX, GammaMarket, GammaPage, parse_gamma_page, parse_search_page
 from common.venues.polymarket.wire import CompactMarket, parse_compact_market
-from services.market_data.watchlist import Entry, Kind, Outcome, Resolution, Saved, WatchList, explain
+from services.market_data.watchlist import Entry, Kind, Outcome, Resolution, WatchList, explain
 
 VENUE = "polymarket"
 AT_ONCE = 8
@@ -278,13 +278,6 @@ class _Round:
         self.troubles.append(text)
         for entry in entries:
             self.problems[entry.text] = text
-
-
-async def discover(gamma: HttpClient, clob: HttpClient, known: Sequence[Market], markets_max: int) -> Found:
-    """One round for the busiest markets and all of `known`."""
-    watch = WatchList(("*",), Saved(), markets_max)
-    watch.settle({"*": Resolution(tuple(market.condition_id for market in known))}, {})
-    return await Discovery(gamma, clob, watch, markets_max).round(known)
 
 
 def batches(values: Sequence[str]) -> list[list[str]]:

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from common.edge import Edge
 from common.effects import Origin
+from common.frames import Epoch
 from common.log import set_up_logging
 from common.messages import Message
 from common.settings import ROOT, Settings, load_settings
@@ -32,6 +33,7 @@ class FakeEdge:
     def __init__(self, name: str, settings: Settings) -> None:
         self.name = name
         self.settings = settings
+        self.epoch = Epoch("", 1)
         self.counters: Counter[str] = Counter()
         self.log = set_up_logging(name)
         self.state = ("STARTING", "")

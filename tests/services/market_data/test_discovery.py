@@ -16,7 +16,7 @@ from common.http import HttpClient
 from common.instruments import Market
 from common.messages import UnwatchMarkets, WatchMarkets
 from services.market_data import discovery as discovery_module
-from services.market_data.discovery import QUERY_BYTES_MAX, Discovery, Found, batches, discover
+from services.market_data.discovery import QUERY_BYTES_MAX, Discovery, Found, batches
 from services.market_data.watchlist import Saved, WatchList
 from tests.services.market_data.markets import market
 
@@ -502,11 +502,3 @@ async def test_a_gamma_that_cannot_be_reached_is_named(unused_tcp_port: int) -> 
 
     assert found.markets == []
     assert found.trouble.startswith(f"{url} gave no answer (NOT_SENT: ")
-
-
-async def test_one_round_without_a_list_follows_the_busiest_and_what_is_known() -> None:
-    venue = Venue(listing(1), listing(2), listing(3))
-    async with server(venue) as url, client(url + "/gamma") as gamma, client(url) as clob:
-        found = await discover(gamma, clob, [listing(3)], 2)
-
-    assert sorted(one.slug for one in found.markets) == ["market-1", "market-3"]
