@@ -141,7 +141,7 @@ class MarketData(Section):
     custom_features: bool = False
     first_book_ms: int = Field(default=5_000, ge=100, le=60_000)
     quiet_ms: int = Field(default=5_000, ge=100, le=600_000)
-    audit_ms: int = Field(default=30_000, ge=100, le=3_600_000)
+    audit_ms: int = Field(default=10_000, ge=100, le=3_600_000)
     witness_grace_ms: int = Field(default=1_000, ge=50, le=30_000)
     witness_requests_per_s: int = Field(default=5, ge=1, le=50)
     witness_batch: int = Field(default=100, ge=1, le=500)
