@@ -974,3 +974,26 @@ def test_epochs_of_a_token_that_was_forgotten_go_on() -> None:
     board.on_opened(2, TOKENS, at(6))
     say(board, 2, at(7), book(UP))
     assert snapshot_of(board, UP).epoch > EPOCH + 1
+
+
+# --- what can still lie ---
+
+
+@pytest.mark.xfail(
+    strict=True, reason="a REST book newer than the stream's last word is believed without a second witness"
+)
+def test_a_wrong_fetched_book_with_a_fresh_time_is_not_live() -> None:
+    world = suspect_world()
+    world.answer(lambda token: rest_book(token, 1, 99, world.truth.ms))
+    assert world.state() is not LIVE
+
+
+@pytest.mark.xfail(strict=True, reason="a second connection that never brings the book is awaited without a deadline")
+def test_a_second_connection_that_stays_silent_is_given_up() -> None:
+    world = handing_over()
+    for n in range(100):
+        world.hear(1, world.change((UP, Side.BUY, 44, 1 + n % 3), (DOWN, Side.BUY, 44, 1 + n % 3), pause_ms=1_000))
+        world.tick()
+        world.answer()
+    world.check_live(all_live=True)
+    assert Move(UP, 2) in world.moved
