@@ -34,7 +34,7 @@ from common.venues.polymarket.wire import BookObject, encode_json, parse_book, p
 from common.ws import Loss, WsClient
 from services.market_data.core import Board
 from services.market_data.discovery import Discovery
-from services.market_data.feeds import CHECK_NS, Drop, Effect, FetchBooks, Move, Rules
+from services.market_data.feeds import CHECK_NS, Drop, Effect, FetchBooks, Keep, Move, Rules
 from services.market_data.pool import Add, Close, Open, Order, Pool, Remove
 from services.market_data.storage import WatchFile
 from services.market_data.watchlist import WatchList
@@ -175,6 +175,9 @@ class MarketFeed:
                     self.edge.log.warning("token_moved", token=effect.token_id, away_from=effect.connection)
                     self._orders += self.pool.move(effect.token_id, effect.connection)
                     self.edge.spawn(self._obey(), "move")
+                case Keep():
+                    self._orders += self.pool.keep(effect.token_id, effect.connection)
+                    self.edge.spawn(self._obey(), "keep")
                 case Drop():
                     if (line := self._lines.get(effect.connection)) is not None:
                         line.ws.drop(effect.reason)

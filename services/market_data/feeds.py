@@ -85,6 +85,13 @@ class Move(msgspec.Struct, frozen=True, gc=False, tag=True):
     connection: int
 
 
+class Keep(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """The connection that was to take over never brought the token's book: it stays on this one."""
+
+    token_id: str
+    connection: int
+
+
 class Drop(msgspec.Struct, frozen=True, gc=False, tag=True):
     """Cut a connection that cannot be trusted."""
 
@@ -92,7 +99,7 @@ class Drop(msgspec.Struct, frozen=True, gc=False, tag=True):
     reason: str
 
 
-Effect: TypeAlias = Publish | Log | FetchBooks | Move | Drop
+Effect: TypeAlias = Publish | Log | FetchBooks | Move | Keep | Drop
 
 
 class Feeds:
@@ -128,9 +135,12 @@ class Feeds:
     def __iter__(self) -> Iterator[TokenFeed]:
         return iter(self._tokens.values())
 
-    def sources(self) -> set[int]:
-        """The connections whose events are the truth of some token."""
-        return {token.source for token in self._tokens.values()}
+    def sources(self) -> dict[int, set[str]]:
+        """The tokens whose books go by each connection's events."""
+        tokens: dict[int, set[str]] = {}
+        for token in self._tokens.values():
+            tokens.setdefault(token.source, set()).add(token.token_id)
+        return tokens
 
     @property
     def depth_levels(self) -> int:
@@ -173,7 +183,7 @@ class Feeds:
         self._apply(now)
         for token in self._known(token_ids):
             if token.state is LIVE and token.source not in (NOBODY, connection):
-                token.candidate = Candidate(connection)
+                token.candidate = Candidate(connection, now.mono_ns)
                 token.settle_plain()
             elif token.state is not FeedState.CLOSED:
                 self._begin(token, connection, now)
@@ -602,6 +612,16 @@ class Feeds:
         if candidate.book is not None:
             candidate.book.apply(change.side, change.price, change.size)
 
+    def _look_at_second(self, token: TokenFeed, candidate: Candidate, now: Now) -> None:
+        """Take over, or give it up when it brings no book: the first connection serves well."""
+        if candidate.book is not None:
+            self._take_over(token, candidate, now)
+        elif now.mono_ns - candidate.since_mono_ns >= self._rules.first_book_ns:
+            self.counters["handovers_given_up"] += 1
+            token.candidate = None
+            token.settle_plain()
+            self.news.append(Keep(token.token_id, token.source))
+
     def _take_over(self, token: TokenFeed, candidate: Candidate, now: Now) -> None:
         """Go on with the second connection as soon as that is no step back in time. Within one millisecond only equal
         books tell that it is none."""
@@ -640,8 +660,8 @@ class Feeds:
         for token in self._tokens.values():
             if token.source == NOBODY:
                 continue
-            if token.candidate is not None and token.candidate.book is not None:
-                self._take_over(token, token.candidate, now)
+            if token.candidate is not None:
+                self._look_at_second(token, token.candidate, now)
             if token.state is not LIVE:
                 self._look_at_doubtful(token, wanted, now)
             elif token.pending is not None:

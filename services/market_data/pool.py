@@ -7,7 +7,7 @@ carries the same tokens before it is closed, one at a time. Connections are numb
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 CONNECTIONS_MAX = 500
@@ -72,12 +72,20 @@ class Pool:
         self._lines[connection].since_ns = mono_ns
 
     def lost(self, connection: int) -> list[Order]:
-        """A connection that was being replaced is not dialled again."""
+        """A connection that was being replaced is not dialled again, but for tokens that were kept on it."""
         line = self._lines.get(connection)
         if line is None:
             return []
         line.since_ns = None
-        return self._close(connection) if line.is_retiring else []
+        if not line.is_retiring:
+            return []
+        line.tokens = dict.fromkeys(self._kept(connection))
+        line.is_retiring = False
+        return [] if line.tokens else self._close(connection)
+
+    def _kept(self, connection: int) -> list[str]:
+        """The tokens whose home a connection is: of one that is being replaced, those the new one did not bring."""
+        return [token_id for token_id in self._lines[connection].tokens if self._home[token_id] == connection]
 
     # --- what is followed ---
 
@@ -131,11 +139,14 @@ class Pool:
 
     # --- age ---
 
-    def rotate(self, mono_ns: int, sources: set[int]) -> list[Order]:
-        """Finish the replacement that is under way once nothing depends on the old connection, or begin the next."""
+    def rotate(self, mono_ns: int, sources: Mapping[int, Collection[str]]) -> list[Order]:
+        """Finish the replacement that is under way once nothing depends on the old connection, or begin the next.
+
+        `sources` tells the tokens whose books go by each connection's events.
+        """
         retiring = [connection for connection, line in self._lines.items() if line.is_retiring]
         if retiring:
-            return [order for old in retiring if old not in sources for order in self._close(old)]
+            return [order for old in retiring for order in self._finish(old, set(sources.get(old, ())), mono_ns)]
         for line in self._lines.values():
             if line.since_ns is not None and mono_ns - line.since_ns >= self._rotate_after_ns:
                 line.is_retiring = True
@@ -143,6 +154,26 @@ class Pool:
                 self._put(heir, line.tokens)
                 return [Open(heir, list(line.tokens))]
         return []
+
+    def _finish(self, old: int, served: set[str], mono_ns: int) -> list[Order]:
+        line, kept = self._lines[old], self._kept(old)
+        if not served.issubset(kept):
+            return []
+        if not kept:
+            return self._close(old)
+        others = [token_id for token_id in line.tokens if token_id not in kept]
+        line.is_retiring, line.since_ns, line.tokens = False, mono_ns, dict.fromkeys(kept)
+        return [Remove(old, others)] if others else []
+
+    def keep(self, token_id: str, connection: int) -> list[Order]:
+        """The new connection does not bring this token's book: it stays where it is, with the old one."""
+        heir = self._home.get(token_id)
+        line = self._lines.get(connection)
+        if heir is None or heir == connection or line is None or token_id not in line.tokens:
+            return []
+        self._home[token_id] = connection
+        del self._lines[heir].tokens[token_id]
+        return [Remove(heir, [token_id])] if self._lines[heir].tokens else self._close(heir)
 
     def _new(self) -> int:
         self._last += 1

@@ -26,13 +26,15 @@ UNHEARD = "?"
 class Candidate:
     """The same token on a second connection, until it can take over without going back in time.
 
-    `last` is its last change, `doubt` why its book is not to be believed ("": nothing speaks against it).
+    `last` is its last change, `doubt` why its book is not to be believed ("": it is), `since_mono_ns`
+    when it was asked for.
     """
 
-    __slots__ = ("book", "connection", "doubt", "last", "stamp")
+    __slots__ = ("book", "connection", "doubt", "last", "since_mono_ns", "stamp")
 
-    def __init__(self, connection: int) -> None:
+    def __init__(self, connection: int, since_mono_ns: int) -> None:
         self.connection = connection
+        self.since_mono_ns = since_mono_ns
         self.book: Book | None = None
         self.stamp = NO_STAMP
         self.last: Held | None = None

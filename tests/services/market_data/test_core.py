@@ -597,7 +597,4 @@ def test_a_book_that_is_not_live_shows_no_top() -> None:
 def test_the_events_above_are_all_of_the_channel() -> None:
     tested = {BookEvent, PriceChangeEvent, BestBidAskEvent, MarketResolvedEvent, NewMarketEvent}
     tested |= {type(trade(UP)), type(tick_change(UP, 1))}
-    assert {kind.__name__ for kind in tested} | {"UnknownEvent"} == {
-        kind.__name__
-        for kind in MarketEvent.__args__
-    }
+    assert {kind.__name__ for kind in tested} | {"UnknownEvent"} == {kind.__name__ for kind in MarketEvent.__args__}

@@ -22,6 +22,11 @@ def pairs(*numbers: int) -> list[tuple[str, str]]:
     return [pair(number) for number in numbers]
 
 
+def serving(*connections: int) -> dict[int, set[str]]:
+    """Connections whose events some token's book goes by."""
+    return {connection: {"some token"} for connection in connections}
+
+
 class Sockets:
     """What the shell does with orders. A connection that is not open has no tokens at the venue yet."""
 
@@ -118,7 +123,7 @@ def test_the_connections_carry_exactly_the_followed_tokens(script: list[tuple[st
             case "rotate":
                 now += what * HOUR_NS // 2
                 before = {connection: set(tokens) for connection, tokens in sockets.carried.items()}
-                orders = pool.rotate(now, sources)
+                orders = pool.rotate(now, serving(*sources))
                 sockets.obey(orders)
                 assert sum(isinstance(order, Open) for order in orders) <= 1
                 for order in orders:
@@ -178,31 +183,31 @@ def test_an_old_connection_is_replaced_before_it_is_closed() -> None:
     pool.follow(pairs(1, 2, 3))
     pool.opened(1, 0)
     pool.opened(2, 0)
-    assert pool.rotate(HOUR_NS - 1, {1, 2}) == []
-    assert pool.rotate(HOUR_NS, {1, 2}) == [Open(3, ["1a", "1b", "2a", "2b"])]
-    assert pool.rotate(HOUR_NS + 1, {1, 2}) == [], "while the old one serves"
+    assert pool.rotate(HOUR_NS - 1, serving(1, 2)) == []
+    assert pool.rotate(HOUR_NS, serving(1, 2)) == [Open(3, ["1a", "1b", "2a", "2b"])]
+    assert pool.rotate(HOUR_NS + 1, serving(1, 2)) == [], "while the old one serves"
     pool.opened(3, HOUR_NS + 1)
-    assert pool.rotate(HOUR_NS + 2, {1, 2, 3}) == [], "while one token is served by it"
-    assert pool.rotate(HOUR_NS + 3, {2, 3}) == [Close(1)]
-    assert pool.rotate(HOUR_NS + 4, {2, 3}) == [Open(4, ["3a", "3b"])]
+    assert pool.rotate(HOUR_NS + 2, serving(1, 2, 3)) == [], "while one token is served by it"
+    assert pool.rotate(HOUR_NS + 3, serving(2, 3)) == [Close(1)]
+    assert pool.rotate(HOUR_NS + 4, serving(2, 3)) == [Open(4, ["3a", "3b"])]
 
 
 def test_a_connection_that_is_down_is_not_old() -> None:
     pool = Pool(4, HOUR_NS)
     pool.follow(pairs(1))
-    assert pool.rotate(9 * HOUR_NS, {1}) == []
+    assert pool.rotate(9 * HOUR_NS, serving(1)) == []
     pool.opened(1, 0)
     assert pool.lost(1) == [], "it is dialled again"
-    assert pool.rotate(9 * HOUR_NS, set()) == []
+    assert pool.rotate(9 * HOUR_NS, serving()) == []
     pool.opened(1, 9 * HOUR_NS)
-    assert pool.rotate(9 * HOUR_NS, {1}) == []
+    assert pool.rotate(9 * HOUR_NS, serving(1)) == []
 
 
 def test_a_connection_that_is_lost_while_it_is_replaced_is_not_dialled_again() -> None:
     pool = Pool(4, HOUR_NS)
     pool.follow(pairs(1))
     pool.opened(1, 0)
-    pool.rotate(HOUR_NS, {1})
+    pool.rotate(HOUR_NS, serving(1))
     assert pool.lost(1) == [Close(1)]
     assert pool.lost(1) == [], "what is closed is lost no more"
     assert pool.lost(2) == [], "the heir is dialled again"
@@ -213,6 +218,40 @@ def test_new_tokens_are_not_given_to_a_connection_that_is_being_replaced() -> No
     pool = Pool(4, HOUR_NS)
     pool.follow(pairs(1))
     pool.opened(1, 0)
-    pool.rotate(HOUR_NS, {1})
+    pool.rotate(HOUR_NS, serving(1))
     assert pool.follow(pairs(1, 2)) == [Add(2, ["2a", "2b"])]
     assert pool.follow(pairs(2)) == [Close(1), Remove(2, ["1a", "1b"])]
+
+
+def test_a_token_the_new_connection_does_not_bring_stays_with_the_old_one() -> None:
+    pool = Pool(4, HOUR_NS)
+    pool.follow(pairs(1, 2))
+    pool.opened(1, 0)
+    assert pool.rotate(HOUR_NS, serving(1)) == [Open(2, ["1a", "1b", "2a", "2b"])]
+    assert pool.keep("1a", 1) == [Remove(2, ["1a"])]
+    assert pool.keep("1a", 1) == []
+    assert pool.rotate(HOUR_NS + 1, {1: {"1a", "1b"}, 2: {"2a", "2b"}}) == [], "one more is to come"
+    assert pool.rotate(HOUR_NS + 2, {1: {"1a"}, 2: {"1b", "2a", "2b"}}) == [Remove(1, ["1b", "2a", "2b"])]
+    assert (pool.tokens(1), pool.tokens(2)) == (["1a"], ["1b", "2a", "2b"])
+    assert pool.lost(1) == [], "it is dialled again"
+
+
+def test_a_new_connection_that_brings_nothing_is_closed_and_the_old_one_goes_on() -> None:
+    pool = Pool(4, HOUR_NS)
+    pool.follow(pairs(1))
+    pool.opened(1, 0)
+    pool.rotate(HOUR_NS, serving(1))
+    assert pool.keep("1a", 1) == [Remove(2, ["1a"])]
+    assert pool.keep("1b", 1) == [Close(2)]
+    assert pool.rotate(HOUR_NS + 1, {1: {"1a", "1b"}}) == []
+    assert pool.rotate(2 * HOUR_NS + 2, {1: {"1a", "1b"}}) == [Open(3, ["1a", "1b"])], "tried again when it is due"
+
+
+def test_a_kept_token_survives_the_loss_of_its_old_connection() -> None:
+    pool = Pool(4, HOUR_NS)
+    pool.follow(pairs(1))
+    pool.opened(1, 0)
+    pool.rotate(HOUR_NS, serving(1))
+    pool.keep("1a", 1)
+    assert pool.lost(1) == []
+    assert (pool.tokens(1), pool.tokens(2)) == (["1a"], ["1b"])
