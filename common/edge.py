@@ -173,6 +173,10 @@ class Edge:
         """When (monotonic) anything came from a process we listen to; a healthy one is heard every 500 ms."""
         return self._peer.heard_ns(owner)
 
+    def epoch_of(self, owner: str) -> Epoch:
+        """The newest life of a process we listen to."""
+        return self._peer.epoch_of(owner)
+
     def unsubscribe(self, owner: str, topic: str) -> None:
         self._sinks.pop((owner, topic), None)
         self._peer.unfollow(owner, topic)

@@ -17,6 +17,8 @@ from common.messages import BookDelta, BookSnapshot, Level, TradePrint
 from common.types import FeedState
 
 NS_PER_MS = 1_000_000
+EPOCH_SHIFT = 20
+"""A token's epoch is its process's, shifted by this, and how often continuity was lost: a million times in one life."""
 SILENT_AFTER_NS = 900_000_000
 """market_data says hello every 500 ms; after this silence nothing it said is LIVE any more."""
 RING_MAX = 256
@@ -85,6 +87,7 @@ class LatestBook:
     def __init__(self, *, silent_after_ns: int = SILENT_AFTER_NS) -> None:
         self._silent_after_ns = silent_after_ns
         self._heard_mono_ns = 0
+        self._life = 0
         self._views: dict[str, TokenView] = {}
         self._tokens_of: dict[str, tuple[str, str]] = {}
         self._mids: dict[str, deque[Mid]] = {}
@@ -101,9 +104,11 @@ class LatestBook:
         for known in (self._views, self._mids, self._trades):
             known.pop(token_id, None)
 
-    def on_heard(self, mono_ns: int) -> None:
-        """market_data gave a sign of life, whatever it was."""
+    def on_heard(self, mono_ns: int, life: int = 0) -> None:
+        """market_data gave a sign of life, whatever it was. `life` is the epoch of its process: what an earlier one
+        said is over."""
         self._heard_mono_ns = max(self._heard_mono_ns, mono_ns)
+        self._life = max(self._life, life)
 
     def on_snapshot(self, book: BookSnapshot) -> None:
         """A whole book, or a change of its state."""
@@ -166,7 +171,11 @@ class LatestBook:
     def book(self, token_id: str, now: Now) -> TokenView | None:
         """The newest version, STALE when market_data itself has fallen silent; None before the first one."""
         view = self._views.get(token_id)
-        if view is None or view.state is FeedState.CLOSED or not self.is_silent(now):
+        if view is None or view.state is FeedState.CLOSED:
+            return view
+        if view.epoch >> EPOCH_SHIFT < self._life:
+            return view._replace(state=FeedState.STALE, reason="market_data restarted; its book has not come yet")
+        if not self.is_silent(now):
             return view
         silent_ms = (now.mono_ns - self._heard_mono_ns) // NS_PER_MS
         return view._replace(state=FeedState.STALE, reason=f"market_data has been silent for {silent_ms} ms")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 
-from common.edge import Edge
+from common.edge import Edge, StreamSink
 from common.effects import Now
 from common.latest import LatestBook, TokenView
 from common.messages import BookDelta, BookSnapshot, MarketListed, Message, TradePrint
@@ -32,9 +32,9 @@ class MarketReader:
         for token_id in token_ids:
             if token_id not in self._followed:
                 self._followed.add(token_id)
-                self._edge.subscribe(OWNER, f"book.{token_id}", _Token(token_id, self.latest, self._on_change))
+                self._edge.subscribe(OWNER, f"book.{token_id}", _Book(token_id, self))
                 if trades:
-                    self._edge.subscribe(OWNER, f"trades.{token_id}", _Token(token_id, self.latest, _ignore))
+                    self._edge.subscribe(OWNER, f"trades.{token_id}", _Trades(self.latest))
 
     def unfollow(self, token_ids: Iterable[str]) -> None:
         for token_id in self._followed.intersection(token_ids):
@@ -47,9 +47,17 @@ class MarketReader:
         """The newest version as of now, and whether market_data still vouches for it."""
         return self.latest.book(token_id, self.now())
 
+    def changed(self, token_id: str) -> None:
+        self._on_change(token_id)
+
+    def begin_anew(self, token_id: str, sink: StreamSink) -> None:
+        """A version was missed that the bus did not miss: ask for the whole book."""
+        self._edge.unsubscribe(OWNER, f"book.{token_id}")
+        self._edge.subscribe(OWNER, f"book.{token_id}", sink)
+
     def now(self) -> Now:
         """The clocks; what was heard of market_data up to here is noted first."""
-        self.latest.on_heard(self._edge.heard_ns(OWNER))
+        self.latest.on_heard(self._edge.heard_ns(OWNER), self._edge.epoch_of(OWNER).n)
         return Now(time.time_ns(), time.monotonic_ns())
 
 
@@ -69,31 +77,48 @@ class _Instruments:
         """Tokens of a market never change: what was listed stays right until the snapshot comes."""
 
 
-class _Token:
-    """The sink of one token's book and of its trades."""
+class _Book:
+    """The sink of one token's book."""
 
-    def __init__(self, token_id: str, latest: LatestBook, on_change: Changed) -> None:
+    def __init__(self, token_id: str, reader: MarketReader) -> None:
         self._token_id = token_id
-        self._latest = latest
-        self._on_change = on_change
+        self._reader = reader
+        self._latest = reader.latest
 
     def on_snapshot(self, bodies: list[Message]) -> None:
         for body in bodies:
             self.on_event(body)
 
     def on_event(self, body: Message) -> None:
-        match body:
-            case BookDelta():
-                self._latest.on_delta(body)
-            case BookSnapshot():
-                self._latest.on_snapshot(body)
-            case TradePrint():
-                self._latest.on_trade(body)
-        self._on_change(self._token_id)
+        missed = self._latest.discontinuities
+        if isinstance(body, BookDelta):
+            self._latest.on_delta(body)
+        elif isinstance(body, BookSnapshot):
+            self._latest.on_snapshot(body)
+        if self._latest.discontinuities != missed:
+            self._reader.begin_anew(self._token_id, self)
+        self._reader.changed(self._token_id)
 
     def on_gap(self) -> None:
         self._latest.on_gap(self._token_id)
-        self._on_change(self._token_id)
+        self._reader.changed(self._token_id)
+
+
+class _Trades:
+    """The sink of one token's trades."""
+
+    def __init__(self, latest: LatestBook) -> None:
+        self._latest = latest
+
+    def on_snapshot(self, bodies: list[Message]) -> None:
+        """Trades have no state: what was missed is missed."""
+
+    def on_event(self, body: Message) -> None:
+        if isinstance(body, TradePrint):
+            self._latest.on_trade(body)
+
+    def on_gap(self) -> None:
+        """Nothing is known to be missing before the next one."""
 
 
 def _ignore(token_id: str) -> None:

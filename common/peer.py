@@ -205,6 +205,10 @@ class Peer:
         """When (monotonic) anything came from a process we listen to; it says hello every HELLO_NS. 0: never."""
         return self._heard_ns.get(process, 0)
 
+    def epoch_of(self, process: str) -> Epoch:
+        """The newest epoch a process has spoken with; NO_EPOCH before it was heard."""
+        return self.peer_epochs.get(process, NO_EPOCH)
+
     def is_synced(self, owner: str, topic: str) -> bool:
         reader = self._readers.get((owner, topic))
         return reader is not None and reader.synced
@@ -368,6 +372,8 @@ class Peer:
         reader = self._readers.get((frame.process, frame.topic))
         if reader is None:
             return
+        if frame.epoch != self.peer_epochs.get(frame.process):
+            self._learn(frame.process, frame.epoch, items)
         heard = reader.hear(frame)
         self._note_synced(reader)
         origin = Origin(frame.process, frame.topic)
@@ -408,6 +414,8 @@ class Peer:
             read.discard(topic)
             return
         read.add(topic)
+        if topic.startswith(b"t"):
+            self.writer.beat_soon(topic[1:-1].decode())
         if topic.startswith(b"@"):  # what we say to it alone: now it hears us, so tell it who we are
             self._bus.publish(topic, encode_frame(Hello(self.name, self.epoch)))
 

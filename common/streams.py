@@ -67,6 +67,13 @@ class StreamWriter:
         """Events that nobody reads: whoever comes later begins with a snapshot behind them."""
         self._advanced(topic, count).beat_ns = NEVER_NS
 
+    def beat_soon(self, topic: str) -> None:
+        """Somebody reads the topic (again): with the next beats it learns how far the topic is."""
+        state = self._topics.get(topic)
+        if state is not None:
+            state.beat_ns, state.pause_ns = 0, BEAT_NS
+            self._beats_due_ns = 0
+
     def _advanced(self, topic: str, count: int) -> _Topic:
         state = self._topics.get(topic)
         if state is None:

@@ -16,6 +16,7 @@ from common.edge import Edge
 from common.effects import Log, Now, Publish
 from common.errors import Refusal
 from common.http import HttpClient, HttpFailure, HttpReply
+from common.latest import EPOCH_SHIFT
 from common.messages import (
     BookSnapshot,
     FeedFrame,
@@ -41,8 +42,6 @@ from services.market_data.watchlist import WatchList
 
 FRAMES = "frames"
 NS_PER_S = 1_000_000_000
-EPOCH_SHIFT = 20
-"""A token may lose its continuity a million times in one life of the process."""
 REQUEST_TIMEOUT_S = 5.0
 RETRY_AFTER_MAX_S = 60
 FIRST_REFRESH_S = 1.0

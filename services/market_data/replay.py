@@ -24,6 +24,7 @@ from common.edge import Edge
 from common.effects import Log, Publish
 from common.errors import AlreadyRunning, ConfigError, ExitCode, Refusal
 from common.fixed import format_micros
+from common.latest import EPOCH_SHIFT
 from common.messages import GetBook, GetMarkets, Message
 from common.process import SingletonLock, private_folder
 from common.reasons import Reason
@@ -33,7 +34,6 @@ from common.settings import Settings, load_settings
 from common.telemetry import READY
 from common.topology import supervisor_socket
 from services.market_data.core import Board
-from services.market_data.feed import EPOCH_SHIFT
 from services.market_data.feeds import Rules
 from services.market_data.recorded import Moment, Rerun, TokenTally, moments
 

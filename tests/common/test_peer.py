@@ -489,7 +489,6 @@ def test_when_a_process_was_heard_last() -> None:
     assert reader.heard_ns("gateway") == 0
 
 
-@pytest.mark.xfail(strict=True, reason="skip() sends no beat: a reader that was away for its last events is not told")
 def test_a_reader_whose_subscription_was_away_for_the_last_event_sees_the_loss() -> None:
     """As when a socket connects anew: its subscription ends and comes again, the reader knows nothing of it."""
     world = World()
