@@ -468,7 +468,10 @@ class BookDelta(Message, frozen=True):
 
 
 class BookTop(Message, frozen=True):
-    """The best level of each side of a LIVE book, sent when it changed; price and size 0 for an empty side."""
+    """The best level of each side, sent when it changed; price and size 0 for an empty side.
+
+    A book that is not LIVE has no top: then `state` says so and all four are 0.
+    """
 
     token_id: str
     bid: int
@@ -479,6 +482,7 @@ class BookTop(Message, frozen=True):
     seq: int
     venue_ns: int
     received_ns: int
+    state: FeedState = FeedState.LIVE
 
 
 class BookDepth(Message, frozen=True):

@@ -151,10 +151,11 @@ class Board:
         """The answer to a request for books; no books when there was none that could be read."""
         effects: list[Effect] = []
         for book in books:
-            token, at_ns = self.feeds.get(book.token_id), book.timestamp_ms * MILLI_NS
+            token = self.feeds.get(book.token_id)
             changed_ns = self._tick_changed_ns.get(self._by_token.get(book.token_id, ""), -1)
-            if token is not None and at_ns >= token.venue_ns and request.asked_mono_ns > changed_ns:
-                effects += self._new_tick(token.source, book.token_id, book.tick_size, at_ns, now)
+            is_newer = token is not None and book.timestamp_ms * MILLI_NS > token.venue_ns
+            if token is not None and is_newer and request.asked_mono_ns > changed_ns:
+                effects += self._new_tick(token.source, book.token_id, book.tick_size, now)
         self.feeds.fetched(request, books, now)
         return effects + self.feeds.take()
 
@@ -205,7 +206,7 @@ class Board:
             case PriceChangeEvent():
                 self.feeds.rows(connection, PriceRows.of(event), now)
             case BookEvent():
-                effects = self._new_tick(connection, event.token_id, event.tick_size, event.timestamp_ns, now)
+                effects = self._new_tick(connection, event.token_id, event.tick_size, now)
                 self.feeds.book(connection, event, now)
                 return effects
             case LastTradeEvent():
@@ -213,7 +214,7 @@ class Board:
             case BestBidAskEvent():
                 self.feeds.best(connection, event, now)
             case TickSizeEvent():
-                return self._new_tick(connection, event.token_id, event.new_tick, event.timestamp_ns, now)
+                return self._new_tick(connection, event.token_id, event.new_tick, now)
             case MarketResolvedEvent():
                 return self._close(event.market, now)
             case UnknownEvent():
@@ -222,13 +223,13 @@ class Board:
                 self.counters["markets_created_elsewhere"] += 1  # discovery's business
         return []
 
-    def _new_tick(self, connection: int, token_id: str, tick: int, at_ns: int, now: Now) -> list[Effect]:
+    def _new_tick(self, connection: int, token_id: str, tick: int, now: Now) -> list[Effect]:
         """A tick other than the one known voids the levels on the old grid."""
         condition_id = self._by_token.get(token_id)
         token = self.feeds.get(token_id)
         if condition_id is None or token is None or not tick or tick == token.tick:
             return []
-        self.feeds.tick(connection, token_id, tick, at_ns, now)
+        self.feeds.tick(connection, token_id, tick, now)
         market = self._markets[condition_id]
         if tick == market.tick:
             return []
@@ -296,7 +297,7 @@ class Board:
             case topics.BOOK:
                 return [token.snapshot()]
             case topics.TOP:
-                return [token.top()] if token.state is FeedState.LIVE else []
+                return [token.top()]
             case topics.DEPTH:
                 return [token.depth(self.feeds.depth_levels)]
             case topics.FEED:

@@ -23,7 +23,18 @@ from common.venues.polymarket.market import BestBidAskEvent, BookEvent, LastTrad
 from common.venues.polymarket.wire import MICROS, MILLI_NS, BookObject, micros_text
 from services.market_data.token import NO_STAMP, NOBODY, Candidate, Pending, TokenFeed, stamp_of
 from services.market_data.trust import Cause, after
-from services.market_data.witness import Budget, Held, Verdict, Witness, agrees, agrees_with_last, equal, judge, replay
+from services.market_data.witness import (
+    Budget,
+    Held,
+    Verdict,
+    Witness,
+    agrees,
+    agrees_with_last,
+    equal,
+    is_shell,
+    judge,
+    replay,
+)
 
 if TYPE_CHECKING:
     from common.settings import MarketData
@@ -33,6 +44,8 @@ HELD_MAX = 5_000
 """Changes kept for one token while its book is fetched; above it the book is fetched again."""
 RETRY_NS = 250_000_000
 RETRY_MAX_NS = 5_000_000_000
+SHELLS_BELIEVED = 4
+"""So many answers in a row must show the shell of a book before it replaces another one."""
 CHECK_NS = 50_000_000
 """How often time is looked at: deadlines and witnesses are met within one of these."""
 FORGIVEN_NS = 600_000_000_000
@@ -437,8 +450,8 @@ class Feeds:
             trade = TradePrint(event.token_id, event.side, event.price, event.size, event.timestamp_ns, now.wall_ns)
             self.news.append(Publish(token.trades_topic, trade))
 
-    def tick(self, connection: int, token_id: str, tick: int, at_ns: int, now: Now) -> None:
-        """The levels on the old grid are void until a whole new book comes, one that is not older."""
+    def tick(self, connection: int, token_id: str, tick: int, now: Now) -> None:
+        """The levels on the old grid are void until a whole book on the new one comes."""
         self._apply(now)
         token = self._tokens.get(token_id)
         if token is None:
@@ -448,7 +461,6 @@ class Feeds:
         if token.source != connection:
             return
         token.tick = tick
-        token.stamp = max(token.stamp, stamp_of(at_ns))
         token.heard_here = True
         token.book = Book()
         self._stop_asking(token)
@@ -530,12 +542,28 @@ class Feeds:
             self.counters["books_outrun"] += 1
         elif fetched_ns < max(token.venue_ns, held[0].at_ns if held else 0):
             self.counters["books_too_old"] += 1
-        elif not agrees_with_last(restored := replay(fetched, held), held, fetched_ns):
+        elif fetched.tick_size not in (0, token.tick):
+            self.counters["books_on_another_grid"] += 1
+        elif self._is_shell(token, fetched) or not agrees_with_last(
+            restored := replay(fetched, held), held, fetched_ns
+        ):
             self.counters["books_implausible"] += 1
         elif token.heard_here:
             stamp = stamp_of(max([fetched_ns, *(change.at_ns for change in held)]))
             self._complete(token, restored, stamp, now)
         self._retry(token, now)
+
+    @staticmethod
+    def _is_shell(token: TokenFeed, fetched: BookObject) -> bool:
+        """Whether REST shows the empty shell of a book (0.01 against 0.99) that it has been seen to show by mistake.
+
+        It is believed when it is shown again and again, or when our own book was one.
+        """
+        if not is_shell(fetched) or is_shell(token.book):
+            token.shells = 0
+            return False
+        token.shells += 1
+        return token.shells < SHELLS_BELIEVED
 
     def _complete(self, token: TokenFeed, whole: Book, stamp: str, now: Now) -> None:
         """A whole book was set: a new epoch begins, unless the book contradicts itself."""
@@ -567,8 +595,10 @@ class Feeds:
         if verdict is Verdict.AHEAD and now.mono_ns < pending.until_mono_ns:
             token.pending = pending
             return
-        self.counters[f"witness_{verdict.value.lower()}"] += 1
         restored = replay(fetched, token.held)
+        if verdict in (Verdict.AHEAD, Verdict.DIFFERENT) and self._is_shell(token, fetched):
+            verdict = Verdict.IMPLAUSIBLE
+        self.counters[f"witness_{verdict.value.lower()}"] += 1
         silent = token.heard_mono_ns <= token.witness.asked_mono_ns
         stamp = max(stamp_of(fetched.timestamp_ms * MILLI_NS), token.stamp)
         token.forget_witness()
@@ -758,8 +788,9 @@ class Feeds:
         token.settle_plain()
         if following is LIVE:
             self._publish_top(token)
-        else:
+        elif token.last_top is not None:
             token.last_top = None
+            self.news.append(Publish(token.top_topic, token.top()))
         status = token.status(now.wall_ns)
         self.news += [
             Publish(token.book_topic, token.snapshot()),

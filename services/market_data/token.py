@@ -90,6 +90,7 @@ class TokenFeed:
         "retry_mono_ns",
         "rows",
         "seq",
+        "shells",
         "since_mono_ns",
         "source",
         "stamp",
@@ -130,7 +131,7 @@ class TokenFeed:
         self.held_lost = False
         self.fetching = False
         self.asked_mono_ns = 0
-        self.retry_mono_ns = self.retries = 0
+        self.retry_mono_ns = self.retries = self.shells = 0
         self.witness: Witness | None = None
         self.pending: Pending | None = None
         self.moved_mono_ns = self.moves = 0
@@ -177,7 +178,8 @@ class TokenFeed:
         return bid, bids.sizes.get(bid, 0), ask, asks.sizes.get(ask, 0)
 
     def top(self) -> BookTop:
-        return BookTop(self.token_id, *self.best(), self.epoch, self.seq, self.venue_ns, self.received_ns)
+        best = self.best() if self.state is FeedState.LIVE else (0, 0, 0, 0)
+        return BookTop(self.token_id, *best, self.epoch, self.seq, self.venue_ns, self.received_ns, self.state)
 
     def snapshot(self) -> BookSnapshot:
         return BookSnapshot(

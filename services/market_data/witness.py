@@ -18,6 +18,7 @@ from common.types import Side
 from common.venues.polymarket.wire import MILLI_NS, BookObject
 
 NS_PER_S = 1_000_000_000
+SHELL = 10_000
 
 
 class Held(msgspec.Struct, frozen=True, gc=False):
@@ -97,6 +98,15 @@ def agrees(book: Book, best_bid: int | None, best_ask: int | None) -> bool:
     if best_bid is not None and best_bid != bid:
         return False
     return best_ask is None or (0 if best_ask >= 1_000_000 else best_ask) == ask
+
+
+def is_shell(book: Book | BookObject) -> bool:
+    """Whether only the outermost cents are bid and asked."""
+    if isinstance(book, BookObject):
+        bid, ask = max(dict(book.bids), default=0), min(dict(book.asks), default=0)
+    else:
+        bid, ask = book.best_prices
+    return 0 < bid <= SHELL and ask >= 1_000_000 - SHELL
 
 
 class Budget:

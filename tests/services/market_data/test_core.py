@@ -274,7 +274,10 @@ def test_a_crossed_whole_book_is_never_live() -> None:
     assert states(effects, UP) == [(SUSPECT, "the book is crossed")]
     live = live_board()
     effects = say(live, LINE, at(2), book(UP, 50, 50))
-    assert (states(effects, UP), bodies(effects, f"top.{UP}")) == ([(SUSPECT, "the book is crossed")], [])
+    (top,) = bodies(effects, f"top.{UP}")
+    assert isinstance(top, BookTop)
+    assert states(effects, UP) == [(SUSPECT, "the book is crossed")]
+    assert (top.bid, top.ask, top.state) == (0, 0, SUSPECT)
 
 
 @pytest.mark.parametrize("row", [{"price": "abc"}, {"size": "-1"}, {"side": "HOLD"}, {"size": "1.0000001"}])
@@ -409,7 +412,7 @@ def test_a_fetched_book_that_states_another_tick_changes_the_market() -> None:
     live = live_board()
     say(live, LINE, at(2), changes(change(UP, Side.BUY, 44, 5, (46, 47))))
     (request,) = fetches(live.on_time(at(100)))
-    effects = live.on_fetched(request, [rest_book(UP, tick=1000)], at(110))
+    effects = live.on_fetched(request, [rest_book(UP, at_ms=VENUE_MS + 50, tick=1000)], at(110))
     assert bodies(effects, "instruments") == [MarketListed(market(tick=1000))]
 
 
@@ -587,7 +590,9 @@ def test_snapshots_bring_a_new_reader_of_each_topic_to_the_present() -> None:
 def test_a_book_that_is_not_live_shows_no_top() -> None:
     live = live_board()
     live.on_lost(LINE, "x", at(2))
-    assert live.snapshot(f"top.{UP}", 1) == []
+    (top,) = live.snapshot(f"top.{UP}", 1)
+    assert isinstance(top, BookTop)
+    assert (top.bid, top.bid_size, top.ask, top.ask_size, top.state) == (0, 0, 0, 0, FeedState.CONNECTING)
     assert live.live_snapshots() == []
 
 
