@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from common.errors import Refusal
+from common.settings import ROOT
 from services.polymarket_sim.faults import FAULTS, FaultSwitch
 
 
@@ -43,3 +44,8 @@ def test_unknown_names_and_values_out_of_range_are_refused(name: str, parameters
         switch.set(name, True, parameters)
     assert refused.value.field == field
     assert not any(row["on"] for row in switch.to_wire())
+
+
+@pytest.mark.parametrize("name", sorted(FAULTS))
+def test_the_runbook_says_what_each_fault_looks_like(name: str) -> None:
+    assert f"`{name}`" in (ROOT / "docs" / "runbook.md").read_text()
