@@ -206,7 +206,7 @@ class Feeds:
         token.source, token.candidate, token.heard_here = connection, None, False
         token.stamp = NO_STAMP  # what this connection says is the beginning; the venue may have restarted
         token.since_mono_ns = now.mono_ns
-        token.held = []
+        token.held, token.shown_mono_ns = [], 0
         self._step(token, Cause.SUBSCRIBED, "waiting for the first book", now)
         token.settle_plain()
 
@@ -222,7 +222,7 @@ class Feeds:
             elif token.source == connection and candidate is not None and candidate.book is not None:
                 self._adopt(token, candidate, now)
             elif token.source == connection:
-                token.source = NOBODY
+                token.source, token.probation = NOBODY, False
                 self._stop_asking(token)
                 self._step(token, Cause.LOST, reason, now)
                 if candidate is not None:
@@ -396,6 +396,8 @@ class Feeds:
             self._contradict(token, "a book came out of order", now)
         elif token.state is LIVE:
             self._correct(token, whole, stamp, now)
+        elif token.probation and not token.shown_mono_ns:
+            self._show(token, whole, stamp, now)
         else:
             token.heard_here = True
             later = sorted((change for change in token.held or () if change.at_ns > event.timestamp_ns), key=_at_ns)
@@ -407,6 +409,12 @@ class Feeds:
                 self._complete(token, whole, stamp, now)
             else:
                 self._contradict(token, "the best prices are not the venue's", now)
+
+    def _show(self, token: TokenFeed, whole: Book, stamp: str, now: Now) -> None:
+        """The first book on a new connection of a token that was frozen. The last one began like this, too."""
+        token.book, token.stamp = whole, stamp
+        token.received_ns, token.shown_mono_ns = now.wall_ns, now.mono_ns
+        self._step(token, Cause.SHOWN, "was frozen: waits until the new connection proves that it speaks", now)
 
     def _correct(self, token: TokenFeed, whole: Book, stamp: str, now: Now) -> None:
         """The venue shows a LIVE book whole, as it does after trades."""
@@ -548,9 +556,13 @@ class Feeds:
             restored := replay(fetched, held), held, fetched_ns
         ):
             self.counters["books_implausible"] += 1
-        elif token.heard_here:
+        elif token.heard_here or (token.shown_mono_ns and equal(restored, token.book)):
             stamp = stamp_of(max([fetched_ns, *(change.at_ns for change in held)]))
             self._complete(token, restored, stamp, now)
+        elif token.shown_mono_ns:
+            self._stop_asking(token)  # the venue moved on and this connection said nothing either: look again
+            token.held, token.shown_mono_ns = [], now.mono_ns
+            self._move_again(token, now)
         self._retry(token, now)
 
     @staticmethod
@@ -576,6 +588,7 @@ class Feeds:
         token.received_ns = token.confirmed_ns = now.wall_ns
         token.heard_mono_ns = token.compared_mono_ns = token.confirmed_mono_ns = now.mono_ns
         self._stop_asking(token)
+        token.probation, token.shown_mono_ns = False, 0
         if now.mono_ns - token.moved_mono_ns > FORGIVEN_NS:
             token.moves = 0
         if token.retry_mono_ns + RETRY_MAX_NS < now.mono_ns:
@@ -609,6 +622,7 @@ class Feeds:
         elif verdict is Verdict.AHEAD and silent:
             self._step(token, Cause.FROZEN, "frozen: the venue has a newer book and the connection is silent", now)
             token.heard_here = False  # a book by REST would be right for a moment only
+            token.probation = True
             self._move(token, now)
         elif verdict in (Verdict.AHEAD, Verdict.DIFFERENT):
             self._contradict(token, "the venue has another book than we", now)
@@ -625,6 +639,11 @@ class Feeds:
         self.counters["tokens_moved"] += 1
         token.moved_mono_ns, token.moves = now.mono_ns, token.moves + 1
         self.news.append(Move(token.token_id, token.source))
+
+    def _move_again(self, token: TokenFeed, now: Now) -> None:
+        """Another connection, after pauses that double."""
+        if now.mono_ns - token.moved_mono_ns >= self._rules.first_book_ns << min(token.moves, 6):
+            self._move(token, now)
 
     # --- handover between two connections ---
 
@@ -707,11 +726,10 @@ class Feeds:
             what = "no first book" if token.state is FeedState.SYNCING else f"{token.reason}; no book could be had"
             self._step(token, Cause.OVERDUE, f"{what} within {self._rules.first_book_ns // MILLI_NS} ms", now)
             self._move(token, now)
-        elif token.state is FeedState.STALE:
-            pause = self._rules.first_book_ns << min(token.moves, 6)
-            if now.mono_ns - token.moved_mono_ns >= pause:
-                self._move(token, now)
-        if token.heard_here and not token.fetching and token.state is not FeedState.SYNCING:
+        elif token.state is FeedState.STALE and not token.shown_mono_ns:
+            self._move_again(token, now)
+        was_quiet = token.shown_mono_ns and now.mono_ns - token.shown_mono_ns >= self._rules.quiet_ns
+        if (token.heard_here or was_quiet) and not token.fetching and token.state is not FeedState.SYNCING:
             self._fetch(token, now)
         if token.fetching and token.asked_mono_ns == 0 and now.mono_ns >= token.retry_mono_ns:
             wanted.append(token)

@@ -84,6 +84,7 @@ class TokenFeed:
         "moves",
         "pending",
         "plain_on",
+        "probation",
         "reason",
         "received_ns",
         "retries",
@@ -91,6 +92,7 @@ class TokenFeed:
         "rows",
         "seq",
         "shells",
+        "shown_mono_ns",
         "since_mono_ns",
         "source",
         "stamp",
@@ -135,6 +137,9 @@ class TokenFeed:
         self.witness: Witness | None = None
         self.pending: Pending | None = None
         self.moved_mono_ns = self.moves = 0
+        # After a freeze a first book is not enough: shown_mono_ns is when the present connection brought it.
+        self.probation = False
+        self.shown_mono_ns = 0
 
     @property
     def venue_ns(self) -> int:

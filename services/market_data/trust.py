@@ -24,6 +24,7 @@ class Cause(StrEnum):
     TICK = "tick changed"
     OVERDUE = "overdue"
     FROZEN = "frozen"
+    SHOWN = "first book after a freeze"
     LOST = "connection lost"
     ENDED = "ended"
     FOLLOWED = "followed again"
@@ -45,6 +46,7 @@ CAUSES: Final[dict[Cause, str]] = {
     Cause.TICK: "the price grid changed: the levels are void",
     Cause.OVERDUE: "no whole book within first_book_ms",
     Cause.FROZEN: "the REST witness has a newer book and the connection said nothing",
+    Cause.SHOWN: "a new connection shows its first book; it must say more, or be quiet with the venue, to be trusted",
     Cause.LOST: "the connection broke, fell silent or was dropped",
     Cause.ENDED: "the market closed or was taken off the watch list",
     Cause.FOLLOWED: "the market is wanted again",
@@ -74,6 +76,7 @@ TABLE: Final[dict[tuple[FeedState, Cause], FeedState]] = {
     (SUSPECT, Cause.LOST): CONNECTING,
     (SUSPECT, Cause.ENDED): CLOSED,
     # A frozen token stays STALE while another connection is asked for it: only a book makes it better.
+    (STALE, Cause.SHOWN): STALE,
     (STALE, Cause.BOOK): LIVE,
     (STALE, Cause.OVERDUE): STALE,
     (STALE, Cause.LOST): CONNECTING,

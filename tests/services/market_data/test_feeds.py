@@ -744,7 +744,47 @@ def test_a_frozen_token_is_not_made_live_by_rest_while_no_connection_speaks_of_i
     world.do(world.board.on_removed(1, [UP], world.now))
     assert world.state() is STALE
     world.open(2, UP)
+    assert world.state() is STALE, "the frozen connection began with a book, too"
+    world.hear(2, world.change((UP, Side.BUY, 10, 1)))
+    for _ in range(5):
+        world.tick()
+        world.answer()
     world.check_live(all_live=True)
+
+
+def frozen_and_moved() -> World:
+    """UP froze on connection 1 and has its first book on connection 2."""
+    world = World()
+    world.change((UP, Side.BUY, 46, 1))
+    while world.state() is LIVE:
+        world.tick()
+        world.answer()
+    world.do(world.board.on_removed(1, [UP], world.now))
+    world.open(2, UP)
+    world.moved.clear()
+    return world
+
+
+def test_a_moved_token_that_is_quiet_with_the_venue_is_live_after_a_while() -> None:
+    world = frozen_and_moved()
+    began_ms = world.mono_ms
+    while world.state() is not LIVE:
+        world.tick()
+        world.answer()
+    assert RULES.quiet_ns // MS <= world.mono_ms - began_ms <= RULES.quiet_ns // MS + 4 * CHECK_MS
+    world.check_live(all_live=True)
+    assert world.moved == []
+
+
+def test_a_moved_token_whose_new_connection_is_silent_as_well_never_gets_live() -> None:
+    world = frozen_and_moved()
+    for n in range(400):
+        if n % 20 == 0:
+            world.change((UP, Side.BUY, 46, 2 + n))
+        world.tick()
+        world.answer()
+        assert world.state() is STALE
+    assert world.moved, "it is asked for elsewhere"
 
 
 def test_a_frozen_token_that_thaws_where_it_is_becomes_whole_there() -> None:
@@ -817,8 +857,11 @@ def test_a_lost_change_below_the_top_is_found_by_the_witness_and_repaired_in_one
     assert world.state() is LIVE
     versions = dict(world.reader.versions)
     world.settle(7_000)
+    world.check_live()
+    assert world.state() is STALE, "a token that froze looks like this"
+    world.settle(6_000)
     world.check_live(all_live=True)
-    assert world.reader.versions[UP][0] > versions[UP][0]
+    assert world.reader.versions[UP][0] == versions[UP][0] + 1
 
 
 # --- (f) late, budget, depth, tops ---
