@@ -20,7 +20,7 @@ from common.errors import Refusal
 from common.messages import TradePrint
 from common.types import FeedState, Side
 from common.venues.polymarket.market import BestBidAskEvent, BookEvent, LastTradeEvent, PriceRow, PriceRows
-from common.venues.polymarket.wire import MICROS, MILLI_NS, BookObject, micros_text
+from common.venues.polymarket.wire import KNOWN_MICROS, MILLI_NS, BookObject, micros_text
 from services.market_data.token import NO_STAMP, NOBODY, Candidate, Pending, TokenFeed, stamp_of
 from services.market_data.trust import Cause, after
 from services.market_data.witness import (
@@ -262,9 +262,10 @@ class Feeds:
                 ):
                     continue
                 token.stamp = stamp
-                if not token.rows:
+                noted = token.rows
+                if not noted:
                     pending.append(token)
-                token.rows.append(row)
+                noted.append(row)
         except Refusal as refusal:
             named = [row.asset_id for row in rows.price_changes]
             self.unreadable(connection, f"an unreadable price_change: {refusal.message}", now, named)
@@ -277,7 +278,11 @@ class Feeds:
                 continue  # its state changed behind them
             self._touch(token)
             try:
-                self._apply_rows(token, rows)
+                try:
+                    self._apply_rows(token, rows)
+                except KeyError:
+                    _learn(rows)
+                    self._apply_rows(token, rows)  # sizes are totals: some of them twice is no harm
                 self._check_best(token, rows[-1], now)
             except Refusal as refusal:
                 self.counters["events_unreadable"] += 1
@@ -286,8 +291,8 @@ class Feeds:
 
     @staticmethod
     def _apply_rows(token: TokenFeed, rows: Sequence[PriceRow]) -> None:
-        """New totals at single prices. Raises Refusal for a number that cannot be read. This is the hot path."""
-        micros, changed_bids, changed_asks = MICROS, token.changed_bids, token.changed_asks
+        """New totals at single prices. Raises KeyError for a text not read before. This is the hot path."""
+        micros, changed_bids, changed_asks = KNOWN_MICROS, token.changed_bids, token.changed_asks
         bid_sizes, bid_prices = token.book.bid_side.sizes, token.book.bid_side.prices
         ask_sizes, ask_prices = token.book.ask_side.sizes, token.book.ask_side.prices
         for row in rows:
@@ -829,11 +834,22 @@ def _at_ns(change: Held) -> int:
     return change.at_ns
 
 
+def _learn(rows: Sequence[PriceRow]) -> None:
+    """Read every number of these rows. Raises Refusal for one that cannot be read.
+
+    Twice, as the first time may have been when the memory was full and began anew.
+    """
+    for _ in range(2):
+        for row in rows:
+            micros_text(row.price)
+            micros_text(row.size)
+
+
 def _states(best_bid: str, best_ask: str, bid: int, ask: int) -> bool:
     """Whether the stated best prices are ours; "" states nothing."""
-    if best_bid and MICROS[best_bid] != bid:
+    if best_bid and micros_text(best_bid) != bid:
         return False
     if not best_ask:
         return True
-    stated = MICROS[best_ask]
+    stated = micros_text(best_ask)
     return (0 if stated >= 1_000_000 else stated) == ask

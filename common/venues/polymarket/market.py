@@ -326,7 +326,7 @@ _fast_many = msgspec.json.Decoder(list[_Book | _PriceChange]).decode
 
 
 class PriceRow(msgspec.Struct, gc=False):
-    """One level change as the venue wrote it: decimal texts, read with wire.MICROS only where they are needed."""
+    """One level change as the venue wrote it: decimal texts, read (wire.micros_text) only where they are needed."""
 
     asset_id: str
     price: str

@@ -64,24 +64,20 @@ def members_of(raw: Raw) -> Members:
     return value
 
 
-class _Micros(dict[str, int]):
-    """Micros by venue text. Prices and sizes come again and again: each text is parsed once; full means begin anew."""
-
-    def __missing__(self, text: str) -> int:
-        micros = _parse_venue_decimal(text)
-        if len(self) >= _MEMO_MAX:
-            self.clear()
-        self[text] = micros
-        return micros
-
-
-MICROS: Final = _Micros()
-"""Exact micros of a venue decimal: `MICROS["0.52"]`. Raises Refusal(BAD_NUMBER) for anything else and below zero."""
+KNOWN_MICROS: Final[dict[str, int]] = {}
+"""Micros by venue text, as `micros_text` has read them. Prices and sizes come again and again: the hot path looks here
+first. Full means begin anew."""
 
 
 def micros_text(text: str) -> int:
     """Exact micros of a venue decimal ("0.52", ".48", "100.0000"), remembered; negative numbers are refused."""
-    return MICROS[text]
+    micros = KNOWN_MICROS.get(text)
+    if micros is None:
+        micros = _parse_venue_decimal(text)
+        if len(KNOWN_MICROS) >= _MEMO_MAX:
+            KNOWN_MICROS.clear()
+        KNOWN_MICROS[text] = micros
+    return micros
 
 
 def _parse_venue_decimal(text: str) -> int:
