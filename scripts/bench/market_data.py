@@ -42,7 +42,7 @@ from common.venues.polymarket.market import BookEvent, LevelChange, PriceChangeE
 from scripts.bench.venue import MARKET, PROBE, latency_us
 from scripts.bench.venue import run as run_venue
 from services.market_data.core import Board
-from services.market_data.feeds import Rules
+from services.market_data.rules import Rules
 from services.mirror.core import market_of
 from services.mirror.playback import RecordedMarket, Snapshot
 from services.mirror.recording import load_recording

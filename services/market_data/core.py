@@ -44,7 +44,9 @@ from common.venues.polymarket.market import (
 )
 from common.venues.polymarket.wire import MILLI_NS, UNREADABLE, BookObject
 from services.market_data import token as topics
-from services.market_data.feeds import FEEDS, Effect, Feeds, FetchBooks, Rules
+from services.market_data.effects import Effect, FetchBooks
+from services.market_data.feeds import FEEDS, Feeds
+from services.market_data.rules import Rules
 
 INSTRUMENTS = "instruments"
 TOLD_MAX = 1_000

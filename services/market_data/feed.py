@@ -35,8 +35,10 @@ from common.venues.polymarket.wire import BookObject, encode_json, parse_book, p
 from common.ws import Loss, WsClient
 from services.market_data.core import Board
 from services.market_data.discovery import Discovery
-from services.market_data.feeds import CHECK_NS, Drop, Effect, FetchBooks, Keep, Move, Rules
+from services.market_data.effects import Drop, Effect, FetchBooks, Keep, Move
+from services.market_data.feeds import CHECK_NS
 from services.market_data.pool import Add, Close, Open, Order, Pool, Remove
+from services.market_data.rules import Rules
 from services.market_data.storage import WatchFile
 from services.market_data.watchlist import WatchList
 

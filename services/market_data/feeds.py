@@ -10,17 +10,16 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
-
-import msgspec
 
 from common.book import Book
-from common.effects import Log, Now, Publish
+from common.effects import Now, Publish
 from common.errors import Refusal
 from common.messages import TradePrint
 from common.types import FeedState, Side
 from common.venues.polymarket.market import BestBidAskEvent, BookEvent, LastTradeEvent, PriceRow, PriceRows
 from common.venues.polymarket.wire import KNOWN_MICROS, MILLI_NS, BookObject, micros_text
+from services.market_data.effects import Drop, Effect, FetchBooks, Keep, Move
+from services.market_data.rules import Rules
 from services.market_data.token import NO_STAMP, NOBODY, Candidate, Pending, TokenFeed, stamp_of
 from services.market_data.trust import Cause, after
 from services.market_data.witness import (
@@ -36,9 +35,6 @@ from services.market_data.witness import (
     replay,
 )
 
-if TYPE_CHECKING:
-    from common.settings import MarketData
-
 FEEDS = "feeds"
 HELD_MAX = 5_000
 """Changes kept for one token while its book is fetched; above it the book is fetched again."""
@@ -52,67 +48,6 @@ FORGIVEN_NS = 600_000_000_000
 """A token that behaved this long may be moved again without a pause."""
 LIVE = FeedState.LIVE
 BUY = Side.BUY
-
-
-class Rules(NamedTuple):
-    """The settings of [market_data] that decide, in nanoseconds."""
-
-    first_book_ns: int
-    quiet_ns: int
-    audit_ns: int
-    grace_ns: int
-    late_after_ns: int
-    requests_per_s: int
-    batch: int
-    depth_levels: int
-    depth_every_ns: int
-    markets_max: int
-
-    @classmethod
-    def of(cls, settings: MarketData) -> Rules:
-        return cls(
-            first_book_ns=settings.first_book_ms * MILLI_NS,
-            quiet_ns=settings.quiet_ms * MILLI_NS,
-            audit_ns=settings.audit_ms * MILLI_NS,
-            grace_ns=settings.witness_grace_ms * MILLI_NS,
-            late_after_ns=settings.late_after_ms * MILLI_NS,
-            requests_per_s=settings.witness_requests_per_s,
-            batch=settings.witness_batch,
-            depth_levels=settings.depth_levels,
-            depth_every_ns=1_000_000_000 // settings.depth_updates_per_s,
-            markets_max=settings.markets_max,
-        )
-
-
-class FetchBooks(msgspec.Struct, frozen=True, gc=False, tag=True):
-    """Fetch whole books by REST; what came of it goes to `fetched` with this request, also when nothing did."""
-
-    token_ids: tuple[str, ...]
-    asked_mono_ns: int
-
-
-class Move(msgspec.Struct, frozen=True, gc=False, tag=True):
-    """This connection is silent about the token: ask another one for it."""
-
-    token_id: str
-    connection: int
-
-
-class Keep(msgspec.Struct, frozen=True, gc=False, tag=True):
-    """The connection that was to take over never brought the token's book: it stays on this one."""
-
-    token_id: str
-    connection: int
-
-
-class Drop(msgspec.Struct, frozen=True, gc=False, tag=True):
-    """Cut a connection that cannot be trusted."""
-
-    connection: int
-    reason: str
-
-
-Effect: TypeAlias = Publish | Log | FetchBooks | Move | Keep | Drop
 
 
 class Feeds:

@@ -19,7 +19,7 @@ from common.types import FeedState
 from common.venues.polymarket.market import BookEvent
 from common.venues.polymarket.wire import encode_json
 from services.market_data.core import Board
-from services.market_data.feeds import Effect
+from services.market_data.effects import Effect
 
 CHECK_NS = 50_000_000
 """How often the board looks at recorded time."""

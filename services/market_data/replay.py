@@ -34,8 +34,8 @@ from common.settings import Settings, load_settings
 from common.telemetry import READY
 from common.topology import supervisor_socket
 from services.market_data.core import Board
-from services.market_data.feeds import Rules
 from services.market_data.recorded import Moment, Rerun, TokenTally, moments
+from services.market_data.rules import Rules
 
 OWNER = "market_data"
 SPEED_MAX = 10_000.0

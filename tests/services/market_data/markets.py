@@ -19,7 +19,8 @@ from common.venues.polymarket.market import (
 )
 from common.venues.polymarket.wire import BookObject
 from services.market_data.core import Board
-from services.market_data.feeds import Drop, Effect, FetchBooks, Move, Rules
+from services.market_data.effects import Drop, Effect, FetchBooks, Move
+from services.market_data.rules import Rules
 
 CENT = 10_000
 SHARE = 1_000_000

@@ -36,7 +36,7 @@ from common.venues.polymarket.market import (
 from common.venues.polymarket.wire import encode_json
 from services.market_data import core
 from services.market_data.core import Board
-from services.market_data.feeds import FetchBooks
+from services.market_data.effects import FetchBooks
 from tests.services.market_data.markets import (
     CENT,
     EPOCH,

@@ -25,7 +25,9 @@ from common.venues.polymarket.market import BookEvent, LevelChange, MarketEvent,
 from common.venues.polymarket.wire import BookObject, encode_json
 from services.market_data import feeds as feeds_module
 from services.market_data.core import Board
-from services.market_data.feeds import CHECK_NS, Drop, Effect, FetchBooks, Move, Rules
+from services.market_data.effects import Drop, Effect, FetchBooks, Move
+from services.market_data.feeds import CHECK_NS
+from services.market_data.rules import Rules
 from tests.services.market_data.markets import (
     CENT,
     EPOCH,

@@ -18,7 +18,8 @@ from common.settings import MarketData
 from common.types import FeedState
 from common.venues.polymarket.market import BookEvent, market_frame
 from services.market_data.core import Board
-from services.market_data.feeds import Effect, Rules
+from services.market_data.effects import Effect
+from services.market_data.rules import Rules
 from tests.services.market_data.markets import CENT, MS, SHARE, market
 
 UP, DOWN = market().token_ids

@@ -11,8 +11,8 @@ from common.settings import MarketData
 from common.types import FeedState, Side
 from common.venues.polymarket.wire import encode_json
 from services.market_data.core import Board
-from services.market_data.feeds import Rules
 from services.market_data.recorded import CHECK_NS, CHECKS_MAX, Moment, Rerun, TokenTally, moments
+from services.market_data.rules import Rules
 from tests.services.market_data.markets import CENT, MS, SHARE, book, change, changes
 from tests.services.recorder.rows import T0, listed, opened
 
