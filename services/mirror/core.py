@@ -84,6 +84,7 @@ class MarketMirror:
         self._funded: set[str] = set()
         self._funded_loop: int | None = None
         self._shown: Position | None = None
+        self._acknowledged: Position | None = None
         self._repairs = 0
         self._refused: set[Reason] = set()
         tokens = max(sum(size for _, size in found.asks) for found in track.market.snapshots)
@@ -99,6 +100,16 @@ class MarketMirror:
     def shown(self) -> Position | None:
         """The snapshot the exchange has acknowledged last, or was given up for."""
         return self._shown
+
+    @property
+    def is_true(self) -> bool:
+        """Whether the exchange has acknowledged the snapshot `shown`: it was not given up."""
+        return self._acknowledged == self._shown
+
+    @property
+    def passed_over(self) -> int:
+        """Snapshots the exchange never showed: a later one was due already, or it refused them."""
+        return self.counters["snapshots_skipped"] + self.counters["snapshots_refused"]
 
     @property
     def has_book(self) -> bool:
@@ -156,6 +167,7 @@ class MarketMirror:
 
     def _note_played(self, position: Position) -> None:
         self.counters["snapshots_played"] += 1
+        self._acknowledged = position
         self._leave(position)
 
     def _leave(self, position: Position) -> None:

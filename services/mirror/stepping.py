@@ -121,10 +121,10 @@ class Playback:
         moved = [
             _shown(mirror, mirror.shown)
             for mirror, was in zip(self._mirrors, before, strict=True)
-            if mirror.shown is not None and mirror.shown != was
+            if mirror.shown is not None and mirror.shown != was and mirror.is_true
         ]
-        skipped = sum(mirror.counters["snapshots_skipped"] for mirror in self._mirrors)
-        return PlaybackStepped(command.command_id, self._clock.now_ns(), moved, skipped)
+        passed_over = sum(mirror.passed_over for mirror in self._mirrors)
+        return PlaybackStepped(command.command_id, self._clock.now_ns(), moved, passed_over)
 
 
 def _shown(mirror: MarketMirror, position: Position) -> ShownBook:

@@ -42,7 +42,7 @@ async def start(edge: Edge) -> Callable[[], Awaitable[None]]:
     market, user = MarketHub(venue, edge.counters), UserHub(venue, edge.counters)
     version = settings.polymarket.protocol_version
     app = make_app(venue, market, user, counters=edge.counters, protocol_version=version, fail=edge.fail)
-    playback = PlaybackApi(lambda: venue.books, partial(edge.request, timeout_s=STEP_S))
+    playback = PlaybackApi(venue, partial(edge.request, timeout_s=STEP_S))
     control = Control(venue, market, user, edge.counters, playback).app()
     runners = [
         await listen(app, section.host, section.port, "POLYEXEC_POLYMARKET_SIM__PORT"),

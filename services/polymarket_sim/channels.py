@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
+from functools import partial
+from itertools import filterfalse
 from typing import Final
 
 from aiohttp import WSCloseCode, web
@@ -39,6 +41,11 @@ from services.polymarket_sim.wallets import accounts_of
 SUBSCRIPTIONS_MAX: Final = 10_000
 
 
+def answers_ping(switch: FaultSwitch) -> bool:
+    """Whether a ping gets its answer now."""
+    return switch.use("no_pong") is None
+
+
 class MarketConnection(Connection):
     def __init__(self, ws: Socket, request: web.Request, number: int, switch: FaultSwitch) -> None:
         super().__init__(ws, request)
@@ -48,12 +55,12 @@ class MarketConnection(Connection):
         self._switch = switch
 
     async def before_frame(self) -> None:
-        drip = self._switch.values("slow_drip")
+        drip = self._switch.use("slow_drip")
         if drip is not None:
             await asyncio.sleep(int(drip["ms"]) / 1000)
 
     def answers_ping(self) -> bool:
-        return not self._switch.is_on("no_pong")
+        return answers_ping(self._switch)
 
 
 class UserConnection(Connection):
@@ -67,7 +74,7 @@ class UserConnection(Connection):
         self.markets: set[str] | None = None
 
     def answers_ping(self) -> bool:
-        return not self._switch.is_on("no_pong")
+        return answers_ping(self._switch)
 
 
 class MarketHub:
@@ -83,7 +90,7 @@ class MarketHub:
     async def handle(self, request: web.Request) -> Socket:
         ws = new_socket()
         await ws.prepare(request)
-        frame = await first_frame(ws)
+        frame = await first_frame(ws, partial(answers_ping, self.venue.faults))
         if frame is None:
             await ws.close(code=WSCloseCode.POLICY_VIOLATION, message=b"subscribe first")
             return ws
@@ -98,31 +105,28 @@ class MarketHub:
         return ws
 
     def broadcast(self, broadcasts: Iterable[Broadcast]) -> None:
+        faults = self.venue.faults
         for row in broadcasts:
             followers = self._followers(row)
             if followers and not isinstance(row.event, UnknownEvent):
                 frame = encode_json(row.event.to_wire())
                 for connection in followers:
-                    if self.venue.faults.feed_is_faulty:
+                    if faults.feed_is_faulty or connection.faults.kept:
                         self._send_shaped(connection, row.event, frame)
                     else:
                         self._send(connection, frame)
 
     def _send_shaped(self, connection: MarketConnection, event: MarketEvent, frame: bytes) -> None:
         """Whatever the faults leave of the frame."""
-        if self.venue.faults.is_on("freeze_market_feed"):
-            self.counters["market_events_frozen"] += 1
-            return
-        frames = connection.faults.shape(self.venue.faults, event, frame)
-        if frames != [frame]:
-            self.counters["market_frames_faulty"] += 1
-        for shaped in frames:
-            self._send(connection, shaped)
+        if self.venue.faults.use("freeze_market_feed") is None:
+            for shaped in connection.faults.shape(self.venue.faults, event, frame):
+                self._send(connection, shaped)
 
     def redraw(self) -> None:
         """After a discontinuity: every follower gets whole books again."""
         for connection in list(self.connections):
-            self._dump(connection, sorted(connection.tokens))
+            frozen = partial(connection.faults.freezes, self.venue.faults)
+            self._send_books(connection, filterfalse(frozen, sorted(connection.tokens)))
 
     def cut_all(self) -> None:
         for connection in list(self.connections):
@@ -143,7 +147,7 @@ class MarketHub:
         connection.custom = read_flag(frame, "custom_feature_enabled")
         added = self._subscribe(connection, read_texts(frame, "assets_ids"))
         if read_flag(frame, "initial_dump", True):
-            self._dump(connection, added, even_empty=True)
+            self._first_books(connection, added, even_empty=True)
         return len(connection.tokens) <= SUBSCRIPTIONS_MAX
 
     def _later(self, connection: MarketConnection, frame: Members) -> bool:
@@ -155,7 +159,7 @@ class MarketHub:
         if frame.get("operation") != "subscribe":
             return frame.get("type") is None or self._first(connection, frame)
         connection.custom = read_flag(frame, "custom_feature_enabled", connection.custom)
-        self._dump(connection, self._subscribe(connection, tokens))
+        self._first_books(connection, self._subscribe(connection, tokens))
         return len(connection.tokens) <= SUBSCRIPTIONS_MAX
 
     def _subscribe(self, connection: MarketConnection, tokens: Iterable[str]) -> list[str]:
@@ -174,10 +178,12 @@ class MarketHub:
                 if not followers:
                     del self._by_token[token]
 
-    def _dump(self, connection: MarketConnection, tokens: Iterable[str], *, even_empty: bool = False) -> None:
-        faults = self.venue.faults
-        shown = [token for token in tokens if not connection.faults.withholds(faults, token)]
-        found = [self.venue.books.token(token) for token in shown]
+    def _first_books(self, connection: MarketConnection, tokens: Iterable[str], *, even_empty: bool = False) -> None:
+        withheld = partial(connection.faults.withholds, self.venue.faults)
+        self._send_books(connection, filterfalse(withheld, tokens), even_empty=even_empty)
+
+    def _send_books(self, connection: MarketConnection, tokens: Iterable[str], *, even_empty: bool = False) -> None:
+        found = [self.venue.books.token(token) for token in tokens]
         books = [row[0].book_event(row[1]).to_wire() for row in found if row is not None]
         if books or even_empty:
             self._send(connection, encode_json(books))
@@ -200,7 +206,7 @@ class UserHub:
     async def handle(self, request: web.Request) -> Socket:
         ws = new_socket()
         await ws.prepare(request)
-        frame = await first_frame(ws)
+        frame = await first_frame(ws, partial(answers_ping, self.venue.faults))
         who = self._authenticated(frame) if frame is not None else None
         if frame is None or who is None:
             await ws.close(code=WSCloseCode.POLICY_VIOLATION, message=b"auth failed")

@@ -15,6 +15,7 @@ from common.errors import Refusal
 from common.reasons import Reason
 from common.venues.polymarket.wire import decode_json
 from services.polymarket_sim.channels import MarketHub, UserHub
+from services.polymarket_sim.faults import FAULTS, TOKEN, tokens_in
 from services.polymarket_sim.playback import PlaybackApi, refused
 from services.polymarket_sim.replies import reply
 from services.polymarket_sim.venue import Venue
@@ -50,6 +51,7 @@ class Control:
                 "market_connections": len(self.market.connections),
                 "user_connections": len(self.user.connections),
                 "faults": [row["name"] for row in self.venue.faults.to_wire() if row["on"]],
+                "struck": {name: self.venue.faults.struck[name] for name in FAULTS},
                 "counters": dict(self.counters),
             }
         )
@@ -67,16 +69,25 @@ class Control:
                 field = "on" if isinstance(name, str) else "name"
                 raise Refusal(Reason.BAD_REQUEST, 'write {"name": "…", "on": true}', field)
             parameters = {key: value for key, value in body.items() if key not in ("name", "on")}
+            self._check_tokens(parameters.get(TOKEN))
             self.venue.faults.set(name, on, parameters, self.market.last_connection)
             self._begin(name)
         except Refusal as refusal:
             return refused(refusal)
         return reply(self.venue.faults.to_wire())
 
+    def _check_tokens(self, value: object) -> None:
+        """A misspelt token would be a fault that never strikes."""
+        unknown = [token_id for token_id in tokens_in(value) if self.venue.books.token(token_id) is None]
+        if unknown:
+            raise Refusal(
+                Reason.UNKNOWN_MARKET, f"no token {unknown[0][:80]!r} here: `polyexec markets` lists them", TOKEN
+            )
+
     def _begin(self, name: str) -> None:
         """What a fault does at the moment it is switched."""
         faults = self.venue.faults
-        if name == "cut_market_connections" and faults.is_on(name):
+        if name == "cut_market_connections" and faults.use(name) is not None:
             self.counters["market_connections_cut"] += len(self.market.connections)
             self.market.cut_all()
             faults.set(name, False, {})

@@ -18,21 +18,24 @@ from common.venues.polymarket.market import (
     UnknownEvent,
 )
 from common.venues.polymarket.wire import encode_json
-from services.polymarket_sim.faults import FaultSwitch
+from services.polymarket_sim.faults import TOKEN, FaultSwitch, Values, tokens_in
 
-GARBAGE: Final = b"\x00\xffnot json{{{"
+GARBAGE: Final = b"\x00 not json {{{"
+"""UTF-8, as a text frame must be: of any other, many libraries end the connection before the client sees it."""
 MEGABYTE: Final = 1_000_000
 
 TokenEvent = BookEvent | LastTradeEvent | TickSizeEvent | BestBidAskEvent
 
 
 class ConnectionFaults:
-    """One connection's part: its number, frames counted per fault, and by market a frame kept back for a swap."""
+    """One connection's part: its number, and frames counted per fault."""
 
     def __init__(self, number: int) -> None:
         self.number = number
-        self._counted: dict[str, int] = {}
-        self._kept: dict[str, bytes] = {}
+        self.kept: dict[str, bytes] = {}
+        """By market, a frame that follows the next one: while there is any, frames pass here with every fault off."""
+        self._counted: dict[str, tuple[int, int]] = {}
+        """By fault: which switching on is counted for, and how many frames since."""
 
     def shape(self, switch: FaultSwitch, event: MarketEvent, frame: bytes) -> list[bytes]:
         """The frames that leave in the place of one event's frame."""
@@ -54,17 +57,18 @@ class ConnectionFaults:
 
     def _swap(self, switch: FaultSwitch, market: str, frames: list[bytes]) -> list[bytes]:
         """Every Nth frame is kept back and follows the next one of its market."""
-        kept = self._kept.pop(market, None)
+        is_nth = self._is_nth(switch, "reorder_market_events")
+        kept = self.kept.pop(market, None)
         if kept is not None:
             return [*frames, kept]
-        if self._strikes(switch, "reorder_market_events"):
-            self._kept[market] = frames.pop()
+        if is_nth and switch.use("reorder_market_events") is not None:
+            self.kept[market] = frames.pop()
         return frames
 
     def is_frozen(self, switch: FaultSwitch, token_id: str) -> bool:
         """Whether nothing about this token leaves on this connection."""
         values = switch.values("freeze_token")
-        if values is None or token_id not in str(values["token"]).split(","):
+        if values is None or token_id not in tokens_in(values[TOKEN]):
             return False
         return bool(values["everywhere"]) or self.number <= switch.last_connection("freeze_token")
 
@@ -73,34 +77,44 @@ class ConnectionFaults:
         if not switch.is_on("freeze_token"):
             return frame
         if isinstance(event, TokenEvent):
-            return None if self.is_frozen(switch, event.token_id) else frame
+            return None if self.freezes(switch, event.token_id) else frame
         if not isinstance(event, PriceChangeEvent):
             return frame
         left = tuple(change for change in event.changes if not self.is_frozen(switch, change.token_id))
         if len(left) == len(event.changes):
             return frame
+        switch.use("freeze_token")
         return encode_json(PriceChangeEvent(event.market, left, event.timestamp_ns).to_wire()) if left else None
+
+    def freezes(self, switch: FaultSwitch, token_id: str) -> bool:
+        """Whether something about this one token must not leave now."""
+        return self.is_frozen(switch, token_id) and switch.use("freeze_token") is not None
 
     def withholds(self, switch: FaultSwitch, token_id: str) -> bool:
         """Whether a subscription to this token gets no first book."""
-        if self.is_frozen(switch, token_id):
+        if self.freezes(switch, token_id):
             return True
         values = switch.values("withhold_first_book")
-        if values is None or values["token"] not in ("", token_id):
+        if values is None or token_id not in (tokens_in(values[TOKEN]) or [token_id]):
             return False
         return switch.use("withhold_first_book") is not None
 
     def _strikes(self, switch: FaultSwitch, name: str) -> bool:
         return self._struck(switch, name) is not None
 
-    def _struck(self, switch: FaultSwitch, name: str) -> dict[str, int | str] | None:
-        """The parameters when this is the Nth frame of the connection since the fault was switched on."""
+    def _struck(self, switch: FaultSwitch, name: str) -> Values | None:
+        return switch.use(name) if self._is_nth(switch, name) else None
+
+    def _is_nth(self, switch: FaultSwitch, name: str) -> bool:
+        """Count this frame: is it the Nth of the connection since the fault was switched on?"""
         values = switch.values(name)
         if values is None:
-            self._counted.pop(name, None)
-            return None
-        counted = self._counted[name] = self._counted.get(name, 0) + 1
-        return switch.use(name) if counted % _number(values["every"]) == 0 else None
+            return False
+        turn, counted = self._counted.get(name, (0, 0))
+        current = switch.switched_on(name)
+        counted = counted + 1 if turn == current else 1
+        self._counted[name] = (current, counted)
+        return counted % _number(values["every"]) == 0
 
 
 def _number(value: int | str) -> int:

@@ -6,6 +6,7 @@ the simulator's own books hold everything it caused and the frames are queued to
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 
@@ -16,19 +17,22 @@ from common.fixed import format_micros
 from common.messages import GetBalances, HoldPlayback, Level, Message, PlaybackStepped, Refused, ShownBook, StepPlayback
 from common.reasons import Reason
 from common.venues.polymarket.wire import decode_json
-from services.polymarket_sim.books import Books
 from services.polymarket_sim.replies import reply
+from services.polymarket_sim.venue import Venue
 
 Ask = Callable[[str, Message], Awaitable[Message]]
 MIRROR, EXCHANGE = "mirror", "exchange"
+SYNCED_S = 10.0
+"""A gap of the exchange's stream is mended within this, or a step is not answered."""
 
 
 class PlaybackApi:
     """`ask` sends a message to a process of the group and gives its answer; raises TimeoutError."""
 
-    def __init__(self, books: Callable[[], Books], ask: Ask) -> None:
-        self._books = books
+    def __init__(self, venue: Venue, ask: Ask, synced_s: float = SYNCED_S) -> None:
+        self._venue = venue
         self._ask = ask
+        self._synced_s = synced_s
         self._stepped = False
         self._playback_ns = 0
 
@@ -52,18 +56,17 @@ class PlaybackApi:
                 raise Refusal(Reason.BAD_REQUEST, 'write {"stepped": true}', "stepped")
             await self._asked(MIRROR, HoldPlayback(uuid.uuid4().hex, stepped))
         except Refusal as refusal:
-            return refused(refusal)
+            return _refused(refusal)
         self._stepped = stepped
         return await self.show(request)
 
     async def step(self, _request: web.Request) -> web.Response:
         try:
             answer = await self._asked(MIRROR, StepPlayback(uuid.uuid4().hex))
-            # The exchange's stream and its answers leave through one socket, in order: behind this answer the
-            # simulator has read every event of the step.
-            await self._asked(EXCHANGE, GetBalances(uuid.uuid4().hex, MIRROR))
+            await self._catch_up()
         except Refusal as refusal:
-            return refused(refusal)
+            self._stepped = self._stepped and refusal.field != "stepped"  # the mirror has restarted: it runs
+            return _refused(refusal)
         assert isinstance(answer, PlaybackStepped)
         self._playback_ns = answer.playback_ns
         return reply(
@@ -74,17 +77,31 @@ class PlaybackApi:
             }
         )
 
+    async def _catch_up(self) -> None:
+        """Return when the replicas hold everything the exchange has acknowledged so far.
+
+        Its stream and its answers leave through one socket, in order: behind an answer every event has been read, or
+        its loss was seen and the books are on their way.
+        """
+        await self._asked(EXCHANGE, GetBalances(uuid.uuid4().hex, MIRROR))
+        try:
+            async with asyncio.timeout(self._synced_s):
+                await self._venue.until_books_synced()
+        except TimeoutError:
+            text = f"the exchange's stream has a gap that was not mended within {self._synced_s:g} s"
+            raise Refusal(Reason.VENUE_UNAVAILABLE, text) from None
+
     async def _asked(self, owner: str, body: Message) -> Message:
         try:
             answer = await self._ask(owner, body)
         except TimeoutError as error:
-            raise Refusal(Reason.VENUE_UNAVAILABLE, str(error)) from None
+            raise Refusal(Reason.VENUE_UNAVAILABLE, f"{error}: see `polyexec status`") from None
         if isinstance(answer, Refused):
             raise Refusal(answer.code, answer.text, answer.field)
         return answer
 
     def _shown(self, row: ShownBook) -> dict[str, object]:
-        replica = self._books().by_condition[row.condition_id]
+        replica = self._venue.books.by_condition[row.condition_id]
         books = [replica.book(index) for index in (0, 1)]
         return {
             "slug": row.slug,
@@ -99,7 +116,7 @@ class PlaybackApi:
 
     async def truth(self, request: web.Request) -> web.Response:
         token_id = request.query.get("token_id", "")
-        found = self._books().token(token_id)
+        found = self._venue.books.token(token_id)
         if found is None:
             return refused(Refusal(Reason.UNKNOWN_MARKET, f"no token {token_id[:80]!r}", "token_id"), 404)
         book = found[0].book(found[1])
@@ -113,6 +130,11 @@ class PlaybackApi:
                 "asks": _levels(book.asks[::-1]),
             }
         )
+
+
+def _refused(refusal: Refusal) -> web.Response:
+    """Whoever stepped may try again when somebody was away."""
+    return refused(refusal, 503 if refusal.code is Reason.VENUE_UNAVAILABLE else 400)
 
 
 def refused(refusal: Refusal, status: int = 400) -> web.Response:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 from aiohttp import web
@@ -20,12 +20,15 @@ from services.polymarket_sim.venue import NOT_READY, Venue
 TOKENS_MAX: Final = 500
 MARKETS_PAGE: Final = 1000
 TOO_MANY: Final = 429
+BAD_GATEWAY: Final = 502
 BOOK_ERRORS: Final = {
     429: "Too Many Requests",
     500: "Internal server error",
     502: "Bad gateway",
     503: "Service unavailable",
 }
+PROXY_PAGE: Final = "<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>\n"
+"""What stands in front of a venue that is away says it as a page, not as JSON."""
 NO_BOOK: Final = "No orderbook exists for the requested token id"
 NO_MARKET: Final = "market not found"
 BAD_TOKEN: Final = "Invalid token id"
@@ -91,12 +94,13 @@ class PublicApi:
 
     async def book(self, request: web.Request) -> web.Response:
         self._fail_books()
-        return reply(self._book(self._row(request.query.get("token_id", ""))).to_wire())
+        (book,) = self._books([self._row(request.query.get("token_id", ""))])
+        return reply(book.to_wire())
 
-    def _book(self, row: Row) -> BookObject:
-        """The book, or an old one while the fault `stale_books` is on."""
-        replica, index = row
-        return self.venue.stale_books.get(replica.market.token_ids[index]) or replica.book(index)
+    def _books(self, rows: Iterable[Row]) -> list[BookObject]:
+        """The books of one answer, or old ones while the fault `stale_books` is on."""
+        stale = {} if self.venue.faults.use("stale_books") is None else self.venue.stale_books
+        return [stale.get(replica.market.token_ids[index]) or replica.book(index) for replica, index in rows]
 
     def _fail_books(self) -> None:
         """Where the fault `book_errors` strikes."""
@@ -104,7 +108,8 @@ class PublicApi:
         if values is not None:
             status = int(values["status"])
             retry_after = {"Retry-After": str(values["retry_after_s"])} if status == TOO_MANY else {}
-            raise Denied(status, BOOK_ERRORS.get(status, "injected fault"), headers=retry_after)
+            page = PROXY_PAGE if status == BAD_GATEWAY else ""
+            raise Denied(status, BOOK_ERRORS[status], headers=retry_after, page=page)
 
     async def price(self, request: web.Request) -> web.Response:
         replica, index = self._row(request.query.get("token_id", ""))
@@ -131,7 +136,8 @@ class PublicApi:
 
     async def books(self, request: web.Request) -> web.Response:
         self._fail_books()
-        return reply([self._book(row).to_wire() for _, row in await self._rows(request)])
+        rows = [row for _, row in await self._rows(request)]
+        return reply([book.to_wire() for book in self._books(rows)])
 
     async def prices(self, request: web.Request) -> web.Response:
         out: dict[str, dict[str, str]] = {}

@@ -18,6 +18,8 @@ def reply(value: object, status: int = 200, headers: Mapping[str, str] | None = 
 
 
 def denial(denied: Denied) -> web.Response:
+    if denied.page:
+        return web.Response(text=denied.page, status=denied.status, content_type="text/html", headers=denied.headers)
     return reply(denied.body, denied.status, denied.headers)
 
 

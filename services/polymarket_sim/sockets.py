@@ -82,25 +82,27 @@ class Connection:
         """Where a fault may hold a frame up."""
 
     def answers_ping(self) -> bool:
-        """Whether PING gets its PONG."""
+        """Whether PING gets its PONG, and a ping frame its pong frame."""
         return True
 
     def text(self, text: str) -> None:
         self.send(text.encode())
 
 
-async def first_frame(ws: Socket) -> Members | None:
+async def first_frame(ws: Socket, answers_ping: Callable[[], bool]) -> Members | None:
     """The subscription a client must send at once; None when it does not, or it cannot be read."""
     try:
         async with asyncio.timeout(FIRST_FRAME_S):
             while True:
                 message = await ws.receive()
                 if message.type is WSMsgType.PING:
-                    await ws.pong(message.data)
+                    if answers_ping():
+                        await ws.pong(message.data)
                 elif message.type is not WSMsgType.TEXT:
                     return None
                 elif message.data == PING:
-                    await ws.send_str(PONG)
+                    if answers_ping():
+                        await ws.send_str(PONG)
                 else:
                     return members_of(message.data)
     except (TimeoutError, Refusal, ClientConnectionResetError):
@@ -133,7 +135,8 @@ async def _read_one(connection: ConnectionT, later: Callable[[ConnectionT, Membe
     except TimeoutError:
         return False
     if message.type is WSMsgType.PING:
-        await connection.ws.pong(message.data)
+        if connection.answers_ping():
+            await connection.ws.pong(message.data)
         return True
     if message.type is WSMsgType.PONG:
         return True

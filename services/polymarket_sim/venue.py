@@ -88,13 +88,28 @@ class Venue:
         self.faults = FaultSwitch()
         self.stale_books: dict[str, BookObject] = {}
         """What the fault `stale_books` shows: the books of the moment it was switched on."""
-        self.books_synced = False
+        self._continuous = asyncio.Event()
         self.account_synced = False
         self._ask = ask
         self._heartbeats = Heartbeats(registry.armed_keys(), mono_ns())
         self.beaten = asyncio.Event()
         self._opened: set[str] = set()
         self._looked_up: set[str] = set()
+
+    @property
+    def books_synced(self) -> bool:
+        """Whether the replicas hold everything the exchange has said so far."""
+        return self._continuous.is_set()
+
+    @books_synced.setter
+    def books_synced(self, synced: bool) -> None:
+        if synced:
+            self._continuous.set()
+        else:
+            self._continuous.clear()
+
+    async def until_books_synced(self) -> None:
+        await self._continuous.wait()
 
     @property
     def ready(self) -> bool:

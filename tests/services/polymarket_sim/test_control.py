@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -31,6 +31,7 @@ from tests.services.polymarket_sim.house import CONDITION, DOWN, UP, House
 
 Http = TestClient[web.Request, web.Application]
 DEADLINE_S = 5.0
+SYNCED_S = 0.2
 
 
 class Mirror:
@@ -40,6 +41,7 @@ class Mirror:
         self.held = False
         self.asked: list[tuple[str, Message]] = []
         self.away = False
+        self.after_barrier: Callable[[], None] = lambda: None
 
     async def ask(self, owner: str, body: Message) -> Message:
         self.asked.append((owner, body))
@@ -54,6 +56,7 @@ class Mirror:
             case StepPlayback():
                 return Refused(body.command_id, Reason.BAD_REQUEST, "playback is running: hold it first", "stepped")
             case GetBalances():
+                asyncio.get_running_loop().call_soon(self.after_barrier)
                 return BalancesReport(body.request_id, body.account, False, 0, {}, {})
         raise AssertionError(body)
 
@@ -65,7 +68,7 @@ def mirror() -> Mirror:
 
 @pytest.fixture
 async def port(house: House, mirror: Mirror) -> AsyncIterator[Http]:
-    playback = PlaybackApi(lambda: house.venue.books, mirror.ask)
+    playback = PlaybackApi(house.venue, mirror.ask, SYNCED_S)
     control = Control(house.venue, house.market_hub, house.user_hub, house.counters, playback)
     async with TestClient(TestServer(control.app())) as client:
         yield client
@@ -95,6 +98,20 @@ def quote(house: House, bid_cents: int) -> None:
 async def heard(ws: ClientWebSocketResponse) -> Any:
     async with asyncio.timeout(DEADLINE_S):
         return await ws.receive()
+
+
+def new_bid(event: Any) -> int:
+    """The best bid a price_change states, in cents."""
+    prices = [row["price"] for row in event["price_changes"] if row["asset_id"] == UP and row["size"] != "0"]
+    return round(float(prices[0]) * 100)
+
+
+async def struck(port: Http, name: str) -> int:
+    """The counter of a fault, once the control port shows it everywhere alike."""
+    _, status = await get(port, "/status")
+    _, rows = await get(port, "/faults")
+    (count,) = {status["struck"][name], *(row["struck"] for row in rows if row["name"] == name)}
+    return int(count)
 
 
 async def events(ws: ClientWebSocketResponse) -> Any:
@@ -161,19 +178,116 @@ async def test_broken_and_huge_frames_arrive_as_they_are_and_the_connection_live
     assert await answers_ping(ws)
 
 
+@pytest.mark.parametrize(
+    ("fault", "cents"),
+    [
+        ("drop_market_events", [44, 42, 40]),
+        ("duplicate_market_events", [44, 43, 43, 42, 41, 41, 40]),
+        ("reorder_market_events", [44, 42, 43, 40, 41]),
+    ],
+)
+async def test_every_second_event_is_lost_doubled_or_overtaken(
+    http: Http, port: Http, house: House, fault: str, cents: list[int]
+) -> None:
+    ws = await follow(http, UP)
+    await switch(port, fault, every=2, times=2)
+    for bid_cents in (44, 43, 42, 41, 40):
+        quote(house, bid_cents)
+    assert [new_bid(await events(ws)) for _ in cents] == cents
+    assert await answers_ping(ws), "and nothing else was sent"
+    assert await struck(port, fault) == 2
+
+
+async def test_the_last_event_kept_back_follows_though_the_fault_is_over(http: Http, port: Http, house: House) -> None:
+    ws = await follow(http, UP)
+    await switch(port, "reorder_market_events", every=1, times=1)
+    for bid_cents in (44, 43, 42):
+        quote(house, bid_cents)
+    assert not house.venue.faults.feed_is_faulty
+    assert [new_bid(await events(ws)) for _ in range(3)] == [43, 44, 42]
+
+
+async def test_garbage_takes_the_place_of_an_event_and_the_connection_lives_on(
+    http: Http, port: Http, house: House
+) -> None:
+    ws = await follow(http, UP)
+    await switch(port, "garbage_frames", every=1, times=1)
+    quote(house, 44)
+    message = await heard(ws)
+    assert message.type is WSMsgType.TEXT, "a strict client reads it too"
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(message.data)
+    quote(house, 43)
+    assert new_bid(await events(ws)) == 43
+
+
+async def test_a_subscription_waits_in_vain_for_a_first_book_that_is_withheld(
+    http: Http, port: Http, house: House
+) -> None:
+    await switch(port, "withhold_first_book", token=UP, times=1)
+    ws = await http.ws_connect("/ws/market")
+    await ws.send_json({"type": "market", "assets_ids": [UP, DOWN]})
+    assert [book["asset_id"] for book in await events(ws)] == [DOWN]
+    quote(house, 44)
+    assert {row["asset_id"] for row in (await events(ws))["price_changes"]} == {UP, DOWN}, "events come all the same"
+    await ws.send_json({"operation": "unsubscribe", "assets_ids": [UP]})
+    await ws.send_json({"operation": "subscribe", "assets_ids": [UP]})
+    assert [book["asset_id"] for book in await events(ws)] == [UP], "once"
+
+
+async def test_books_after_a_gap_of_the_exchange_are_no_first_books(http: Http, port: Http, house: House) -> None:
+    ws = await follow(http, UP, DOWN)
+    await switch(port, "withhold_first_book", times=1)
+    house.market_sink.on_gap()
+    house.market_sink.on_snapshot(house.core.snapshot("market", house.now))
+    assert {book["asset_id"] for book in await events(ws)} == {UP, DOWN}
+    assert await struck(port, "withhold_first_book") == 0
+
+
+async def test_a_frozen_token_stays_frozen_after_a_gap_of_the_exchange(http: Http, port: Http, house: House) -> None:
+    ws = await follow(http, UP, DOWN)
+    await switch(port, "freeze_token", token=UP)
+    house.market_sink.on_gap()
+    house.market_sink.on_snapshot(house.core.snapshot("market", house.now))
+    assert [book["asset_id"] for book in await events(ws)] == [DOWN]
+
+
+async def test_a_feed_frozen_whole_says_nothing_and_answers_pings(http: Http, port: Http, house: House) -> None:
+    ws = await follow(http, UP)
+    await switch(port, "freeze_market_feed")
+    quote(house, 44)
+    assert await answers_ping(ws)
+    assert await struck(port, "freeze_market_feed") == 1
+    await switch(port, "freeze_market_feed", on=False)
+    quote(house, 43)
+    assert new_bid(await events(ws)) == 43
+
+
+@pytest.mark.parametrize("path", ["/ws/market", "/ws/user"])
+async def test_no_ping_is_answered_before_the_subscription_either(
+    http: Http, port: Http, house: House, path: str
+) -> None:
+    await switch(port, "no_pong")
+    ws = await http.ws_connect(path)
+    for _ in range(2):
+        await ws.send_str("PING")
+        await ws.ping()
+    await ws.send_json({"type": "market", "assets_ids": [UP]})
+    message = await heard(ws)
+    assert message.data != "PONG"
+    assert await struck(port, "no_pong") == 4
+    await ws.close()
+
+
 async def test_slow_frames_keep_their_order(http: Http, port: Http, house: House) -> None:
     ws = await follow(http, UP)
     await switch(port, "slow_drip", ms=50)
     began = asyncio.get_running_loop().time()
     for cents in (44, 43, 42):
         quote(house, cents)
-    seen = [(await events(ws))["price_changes"] for _ in range(3)]
+    assert [new_bid(await events(ws)) for _ in range(3)] == [44, 43, 42]
     assert asyncio.get_running_loop().time() - began >= 0.15
-    assert [row["price"] for rows in seen for row in rows if row["asset_id"] == UP and row["size"] != "0"] == [
-        "0.44",
-        "0.43",
-        "0.42",
-    ]
+    assert await struck(port, "slow_drip") == 3
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503])
@@ -182,7 +296,10 @@ async def test_books_are_refused_as_often_as_asked_for(http: Http, port: Http, s
     async with http.get("/book", params={"token_id": UP}) as one, http.post("/books", json=[{"token_id": UP}]) as many:
         assert (one.status, many.status) == (status, status)
         assert one.headers.get("Retry-After") == ("7" if status == 429 else None)
-        assert (await one.json())["error"]
+        if status == 502:
+            assert one.content_type == many.content_type == "text/html"
+        else:
+            assert (await one.json())["error"]
     assert (await get(http, f"/book?token_id={UP}"))[0] == 200
 
 
@@ -200,11 +317,24 @@ async def test_stale_books_stay_while_the_venue_goes_on(http: Http, port: Http, 
     assert (await get(http, f"/book?token_id={UP}"))[1]["hash"] == truth["hash"]
 
 
+async def test_stale_books_end_after_their_times(http: Http, port: Http, house: House) -> None:
+    await switch(port, "stale_books", times=2)
+    house.pass_time(1)
+    quote(house, 44)
+    best = [(await get(http, f"/book?token_id={UP}"))[1]["bids"][-1]["price"] for _ in range(3)]
+    assert best == ["0.45", "0.45", "0.44"]
+    assert await struck(port, "stale_books") == 2
+
+
 @pytest.mark.parametrize(
     ("body", "field"),
     [
         ({"name": "flying", "on": True}, "name"),
         ({"name": "freeze_token", "on": True, "token": 7}, "token"),
+        ({"name": "freeze_token", "on": True}, "token"),
+        ({"name": "freeze_token", "on": True, "token": f"{UP},12345"}, "token"),
+        ({"name": "withhold_first_book", "on": True, "token": "12345"}, "token"),
+        ({"name": "book_errors", "on": True, "status": 418}, "status"),
         ({"name": "drop_market_events", "on": True, "every": 0}, "every"),
         ({"name": "no_pong", "on": "yes"}, "on"),
     ],
@@ -231,6 +361,26 @@ async def test_playback_is_held_stepped_and_released(port: Http, mirror: Mirror,
     assert (await get(port, "/playback"))[1] == {"stepped": False, "playback_ns": 77}
 
 
+async def test_a_step_is_not_answered_before_a_gap_of_the_exchange_is_mended(
+    port: Http, mirror: Mirror, house: House
+) -> None:
+    await post(port, "/playback", stepped=True)
+    house.market_sink.on_gap()
+    status, answer = await post(port, "/playback/step")
+    assert (status, answer["error"]["code"]) == (503, "VENUE_UNAVAILABLE")
+    assert "gap" in answer["error"]["message"]
+    mirror.after_barrier = lambda: house.market_sink.on_snapshot(house.core.snapshot("market", house.now))
+    assert (await post(port, "/playback/step"))[0] == 200
+    assert house.venue.books_synced
+
+
+async def test_a_mirror_that_restarted_is_not_taken_for_held(port: Http, mirror: Mirror) -> None:
+    await post(port, "/playback", stepped=True)
+    mirror.held = False
+    assert (await post(port, "/playback/step"))[0] == 400
+    assert (await get(port, "/playback"))[1]["stepped"] is False
+
+
 async def test_refusals_and_silence_of_the_mirror_are_told(port: Http, mirror: Mirror) -> None:
     status, answer = await post(port, "/playback/step")
     assert (status, answer["error"]["code"], answer["error"]["field"]) == (400, "BAD_REQUEST", "stepped")
@@ -238,7 +388,7 @@ async def test_refusals_and_silence_of_the_mirror_are_told(port: Http, mirror: M
     assert (status, answer["error"]["field"]) == (400, "stepped")
     mirror.away = True
     status, answer = await post(port, "/playback", stepped=True)
-    assert (status, answer["error"]["code"]) == (400, "VENUE_UNAVAILABLE")
+    assert (status, answer["error"]["code"]) == (503, "VENUE_UNAVAILABLE")
 
 
 async def test_the_truth_of_a_token_nobody_knows_is_refused(port: Http) -> None:

@@ -36,6 +36,12 @@ def test_times_counts_down_and_zero_is_for_ever() -> None:
         ("http_delay_ms", {"ms": "10"}, "ms"),
         ("http_delay_ms", {"ms": True}, "ms"),
         ("freeze_market_feed", {"times": 1}, "times"),
+        ("book_errors", {"status": 404}, "status"),
+        ("book_errors", {"status": "503"}, "status"),
+        ("freeze_token", {}, "token"),
+        ("freeze_token", {"token": ""}, "token"),
+        ("freeze_token", {"token": 7}, "token"),
+        ("freeze_token", {"token": "x" * 2_001}, "token"),
     ],
 )
 def test_unknown_names_and_values_out_of_range_are_refused(name: str, parameters: dict[str, Any], field: str) -> None:
@@ -44,6 +50,33 @@ def test_unknown_names_and_values_out_of_range_are_refused(name: str, parameters
         switch.set(name, True, parameters)
     assert refused.value.field == field
     assert not any(row["on"] for row in switch.to_wire())
+
+
+def test_what_must_be_given_need_not_be_given_to_switch_a_fault_off() -> None:
+    switch = FaultSwitch()
+    switch.set("freeze_token", True, {"token": "1"})
+    switch.set("freeze_token", False, {})
+    assert not switch.is_on("freeze_token")
+
+
+def test_every_strike_is_counted_and_nothing_else() -> None:
+    switch = FaultSwitch()
+    switch.use("no_pong")
+    switch.set("no_pong", True, {})
+    switch.values("no_pong")
+    switch.is_on("no_pong")
+    assert switch.struck == {}
+    for _ in range(3):
+        switch.use("no_pong")
+    switch.set("no_pong", False, {})
+    assert switch.struck == {"no_pong": 3}
+    assert {row["name"]: row["struck"] for row in switch.to_wire()} == dict.fromkeys(FAULTS, 0) | {"no_pong": 3}
+
+
+@pytest.mark.parametrize(("name", "parameter"), [(n, p) for n, fault in FAULTS.items() for p in fault.parameters])
+def test_the_defaults_may_be_given_too(name: str, parameter: str) -> None:
+    row = FAULTS[name].parameters[parameter]
+    assert row.refusal_of(row.default) == "" or (name, parameter) == ("freeze_token", "token")
 
 
 @pytest.mark.parametrize("name", sorted(FAULTS))
