@@ -9,11 +9,20 @@ import pytest
 import pytest_asyncio
 
 from common.errors import Refusal
-from common.messages import Accepted, GetMarkets, HoldPlayback, Message, PlaybackStepped, StepPlayback
+from common.messages import (
+    Accepted,
+    GetMarkets,
+    HoldPlayback,
+    Message,
+    PlaybackStepped,
+    QuoteLadder,
+    Refused,
+    StepPlayback,
+)
 from common.reasons import Reason
 from services.mirror.core import MarketMirror
 from services.mirror.follow import follow, open_account
-from services.mirror.playback import tracks_of
+from services.mirror.playback import furthest_step, tracks_of
 from services.mirror.recording import load_recording
 from services.mirror.stepping import Playback, SteppedClock
 from tests.services.mirror.test_follow import ExchangeEdge
@@ -88,6 +97,57 @@ async def test_a_repeated_step_is_answered_and_not_taken_again(world: World) -> 
     first = await world.step("s")
     assert await world.step("s") == first
     assert world.clock.now_ns() == first.playback_ns
+
+
+async def test_one_step_is_taken_for_a_command_that_is_repeated_while_it_is_under_way(world: World) -> None:
+    await world.ask(HoldPlayback("h", True))
+    before_ns = world.clock.now_ns()
+    once_ns = furthest_step([mirror.track for mirror in world.mirrors], before_ns)
+    answers = await asyncio.gather(*(world.step("s") for _ in range(3)))
+    assert [answer.playback_ns for answer in answers] == [once_ns] * 3
+    assert world.clock.now_ns() == once_ns
+
+
+async def test_a_snapshot_the_exchange_refuses_is_not_said_to_be_shown(world: World) -> None:
+    await world.ask(HoldPlayback("h", True))
+    refused: list[str] = []
+
+    def refuse_once(message: Message) -> Message | None:
+        if isinstance(message, QuoteLadder) and not refused:
+            refused.append(message.condition_id)
+            return Refused(message.command_id, Reason.BAD_PRICE, "not this one")
+        return None
+
+    world.edge.before = refuse_once
+    before = {mirror.condition_id: mirror.passed_over for mirror in world.mirrors}
+    stepped = await world.step("s")
+    assert refused
+    assert refused[0] not in [row.condition_id for row in stepped.shown]
+    assert stepped.skipped == sum(before.values()) + 1
+    shown = set()
+    for number in range(3):
+        shown |= {row.condition_id for row in (await world.step(f"later-{number}")).shown}
+    assert refused[0] in shown, "the ones after it are shown again"
+
+
+async def test_a_step_is_answered_only_when_the_exchange_has_answered(world: World) -> None:
+    """An exchange that is away for a while delays the answer; nothing is skipped for it."""
+    await world.ask(HoldPlayback("h", True))
+    away = [5]
+
+    def timeouts(_message: Message) -> Message | None:
+        away[0] -= 1
+        if away[0] >= 0:
+            raise TimeoutError
+        return None
+
+    world.edge.before = timeouts
+    stepped = await world.step("s")
+    assert world.edge.counters["exchange_timeouts"] == 5
+    assert stepped.shown
+    for row in stepped.shown:
+        mirror = next(one for one in world.mirrors if one.condition_id == row.condition_id)
+        assert (row.loop, row.at) == mirror.track.position(stepped.playback_ns)
 
 
 async def test_running_playback_refuses_a_step(world: World) -> None:
