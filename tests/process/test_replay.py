@@ -160,3 +160,16 @@ def test_a_file_that_is_no_recording_is_one_line_of_the_command(recorded: Record
     assert done.stderr.splitlines() == [
         f"error: {page}: is no recording (not a Parquet file): name a file that the recorder wrote [BAD_RECORDING]"
     ]
+
+
+def test_a_reader_that_leaves_before_the_end_is_no_error(recorded: Recorded) -> None:
+    """As in `polyexec replay ... | head -1`."""
+    with subprocess.Popen(
+        recorded.command("--speed", "max", "--json"), cwd=ROOT, env=recorded.group.env,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as child:  # fmt: skip
+        assert child.stdout is not None
+        assert child.stderr is not None
+        child.stdout.close()
+        said = child.stderr.read().decode()
+        assert (child.wait(60), said) == (ExitCode.OK, "")
