@@ -33,6 +33,7 @@ async def test_a_replaced_connection_is_not_noticed_by_any_reader() -> None:
         "mirror__speed": "10",
         "mirror__market_count": "6",
         "market_data__rotate_after_s": str(ROTATE_S),
+        "market_data__custom_features": "true",
         "market_data__tokens_per_connection": "6",
         "recorder__enabled": "false",
     }
