@@ -51,7 +51,6 @@ from services.market_data.rules import Rules
 INSTRUMENTS = "instruments"
 TOLD_MAX = 1_000
 STAMP_DIGITS = 13
-NOTHING: list[Effect] = []
 WITHOUT_LEVELS = frozenset({"last_trade_price", "best_bid_ask", "new_market", "market_resolved"})
 """Events that change no book: one that cannot be read is no reason to doubt any."""
 
@@ -183,7 +182,7 @@ class Board:
         if stamp != feeds.stamp and not (len(stamp) == STAMP_DIGITS and stamp.isdecimal()):
             return self._read(connection, raw, now)
         feeds.rows(connection, rows, now)
-        return feeds.take() if feeds.news else NOTHING
+        return feeds.take() if feeds.news else []
 
     def sample(self, raw: bytes) -> list[Effect]:
         """Search a frame, now and then, for fields nobody knows: how a change of the venue announces itself."""
