@@ -36,6 +36,7 @@ from common.messages import (
     StepCompleted,
     TradeMade,
 )
+from common.process import freeze_collector
 from common.types import ONE, Settlement, Side
 from common.venues.polymarket.wire import MILLI_NS, BookObject
 from scripts.bench.venue import PROBE, send_time_us
@@ -58,6 +59,8 @@ BUSY_SHARE = 0.1
 TRADE_EVERY = 100
 PROBE_EVERY_S = 0.01
 TURN_S = 0.002
+SLOW_TURN_S = 0.05
+"""A turn of the loop that took longer is counted: what was late then was late here already."""
 
 
 def market(number: int) -> Market:
@@ -198,13 +201,16 @@ class Load:
         self._sink = sink
         self._rate = rate
         self.paused = asyncio.Event()
+        self.slow_turns = 0
 
     async def run(self) -> None:
         """At the rate on average, whatever single sleeps do."""
         loop = asyncio.get_running_loop()
-        began = probed = loop.time()
+        began = probed = turned = loop.time()
         while not self.paused.is_set():
             now_s = loop.time()
+            self.slow_turns += now_s - turned > SLOW_TURN_S
+            turned = now_s
             if now_s - probed >= PROBE_EVERY_S:
                 probed = now_s
                 self._say(self._generator.probe(time.time_ns()))
@@ -245,6 +251,7 @@ class Control:
                 "probes": made.probes,
                 "messages_of_a_market": quantiles(busy, n=4) if len(busy) > 1 else busy,
                 "connections": sorted(len(connection.tokens) for connection in self._hub.connections),
+                "slow_turns": self._load.slow_turns,
                 "cpu_s": time.process_time(),
                 **self._hub.counters,
             }
@@ -280,6 +287,7 @@ async def serve(folder: Path, options: argparse.Namespace) -> None:
         await listen(app, HOST, options.port, "--port"),
         await listen(Control(venue, hub, generator, load).app(), HOST, options.control_port, "--control-port"),
     ]
+    freeze_collector()  # it stopped the loop for up to 280 ms
     try:
         async with asyncio.timeout(options.seconds):
             await load.run()

@@ -309,6 +309,7 @@ class Soak:
             "probes_sent": last.stats["probes"] - first.stats["probes"],
             "probes_seen": len(self._latencies_us),
             "versions_read": sum(row.changes for row in last.reports) - sum(row.changes for row in first.reports),
+            "venue_slow_turns": last.stats["slow_turns"] - first.stats["slow_turns"],
             "slow_consumers_cut": last.stats.get("slow_consumers_cut", 0),
             **{name: counters[name] for name in sorted(counters) if name.startswith("witness_") or name in TROUBLE},
         }
