@@ -85,6 +85,22 @@ def load_checkpoint(folder: Path, journal_id: str) -> Checkpoint | None:
     return None
 
 
+def whole_checkpoints(folder: Path) -> tuple[list[Checkpoint], list[str]]:
+    """Every whole checkpoint, newest first, of whatever journal; and one sentence for each file that is none.
+
+    Looks only; the process may write and drop checkpoints meanwhile.
+    """
+    whole: list[Checkpoint] = []
+    damaged: list[str] = []
+    for path in _newest_first(folder):
+        try:
+            whole.append(_read(path))
+        except _Damaged as damage:
+            if path.exists():
+                damaged.append(f"{path.name}: {damage}")
+    return whole, damaged
+
+
 def fork_checkpoint(write: Callable[[], None], close_fds: Iterable[int]) -> int:
     """Run `write` in a forked child and return its pid at once; the caller reaps it.
 

@@ -68,7 +68,16 @@ class JournalError(PolyexecError):
 
 
 class JournalCorrupt(JournalError):
-    """A record is invalid although valid records follow it: refusing to start is the only safe answer."""
+    """A record is invalid although valid records follow it: refusing to start is the only safe answer.
+
+    `file`, `offset` and `record` name the place, as the message does.
+    """
+
+    def __init__(self, message: str, *, file: str = "", offset: int = 0, record: int = 0) -> None:
+        super().__init__(message)
+        self.file = file
+        self.offset = offset
+        self.record = record
 
 
 class AlreadyRunning(PolyexecError):

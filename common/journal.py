@@ -15,17 +15,28 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 import secrets
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
-from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
 
 from common.durable import replace_file, sync_folder, write_at
-from common.errors import AlreadyRunning, JournalCorrupt, JournalError
+from common.errors import AlreadyRunning, JournalError
+from common.journal_files import (
+    STARTS,
+    Record,
+    Recovered,
+    Segment,
+    Starts,
+    failure,
+    journal_id_of,
+    read_file,
+    read_starts,
+    recover,
+    replay_segments,
+    segment_paths,
+)
 from common.prewrite import Prewriter, Remover, fill_segment, write_zeros
 from common.segment import (
     HEADER_BYTES,
@@ -37,58 +48,15 @@ from common.segment import (
     first_chain,
     marker_of,
     next_chain,
-    record_behind,
-    refuse,
-    stored_records,
     written_end,
 )
+
+__all__ = ["PAYLOAD_MAX", "SEGMENT_BYTES_MIN", "Journal", "Record", "journal_id_of"]
 
 PAYLOAD_MAX = 16 << 20
 """Largest payload of one record; a segment too small for it lowers the limit."""
 
 SEGMENT_BYTES_MIN = 2 * HEADER_BYTES
-
-_SEGMENT_NAME = re.compile(r"\d{10}\.seg")
-_STARTS = "starts"
-_STARTS_LINE = re.compile(rb"(polyexec-journal-starts 1 ([0-9a-f]{16}) (\d{1,18})) ([0-9a-f]{8})\n")
-
-
-class Record(NamedTuple):
-    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs
-    payload: bytes
-
-
-class _Starts(NamedTuple):
-    journal_id: str
-    openings: int
-
-
-class _Segment(NamedTuple):
-    path: Path
-    header: SegmentHeader
-
-
-class _Recovered(NamedTuple):
-    """How far the files are valid."""
-
-    segments: list[_Segment]
-    last_index: int
-    chain: bytes
-    offset: int
-    """Where the next record goes in the last segment."""
-    dirty_end: int
-    """Everything from here on is zeros (or missing, when the file is too short)."""
-    spares: list[Path]
-    """Files after the last segment in use: filled ahead, or left behind by an unfinished roll."""
-
-
-def journal_id_of(folder: Path) -> str | None:
-    """The id of the journal in `folder`, None when there is none yet; finds its checkpoint before `open`."""
-    try:
-        starts = _read_starts(folder)
-    except OSError as error:
-        raise _failure(folder / _STARTS, "cannot be read", error) from error
-    return starts.journal_id if starts else None
 
 
 class Journal:
@@ -116,25 +84,25 @@ class Journal:
                 lock_fd = _lock(folder, create)
                 undo.callback(os.close, lock_fd)
                 starts = _identify(folder, segment_bytes, create)
-                recovered = _recover(_segment_paths(folder), starts.journal_id, start)
+                recovered = recover(segment_paths(folder), starts.journal_id, start)
                 fd = os.open(recovered.segments[-1].path, os.O_RDWR)
                 undo.callback(os.close, fd)
                 _clear_tail(fd, recovered)
-                starts = _Starts(starts.journal_id, starts.openings + 1)
+                starts = Starts(starts.journal_id, starts.openings + 1)
                 _write_starts(folder, starts)
                 fds = (lock_fd, fd)
                 journal = cls(folder, fds, starts, recovered, segment_bytes=segment_bytes, keep_segments=keep_segments)
                 undo.pop_all()
                 return journal
         except OSError as error:
-            raise _failure(folder, "the journal cannot be opened", error) from error
+            raise failure(folder, "the journal cannot be opened", error) from error
 
     def __init__(
         self,
         folder: Path,
         fds: tuple[int, int],
-        starts: _Starts,
-        recovered: _Recovered,
+        starts: Starts,
+        recovered: Recovered,
         *,
         segment_bytes: int,
         keep_segments: int,
@@ -215,7 +183,7 @@ class Journal:
                 f"{self.folder}: cannot replay after {after_index}: "
                 f"the journal holds {self.first_index} to {self.last_index}"
             )
-        return self._replay(after_index, self.last_index, chain_hash)
+        return replay_segments(self._segments, after_index, self.last_index, chain_hash)
 
     def prune(self, upto_index: int) -> int:
         """Remove the oldest segments whose records are all <= `upto_index`; the newest `keep_segments` stay.
@@ -272,7 +240,7 @@ class Journal:
 
     def _fail(self, what: str, error: OSError) -> JournalError:
         self.failed = True
-        return _failure(self._segments[-1].path, what, error)
+        return failure(self._segments[-1].path, what, error)
 
     def _roll(self) -> None:
         """Go on in the next segment; its header is durable before its first record is written."""
@@ -291,114 +259,14 @@ class Journal:
             raise self._fail("has no next segment", error) from error
         os.close(self._fd)
         self._fd, self._offset = fd, HEADER_BYTES
-        self._segments.append(_Segment(path, header))
+        self._segments.append(Segment(path, header))
         self._prewriter.order(self._next_path())
-
-    def _replay(self, after_index: int, last_index: int, chain_hash: bytes | None) -> Iterator[Record]:
-        segments = list(self._segments)
-        for segment, following in zip(segments, [*segments[1:], None], strict=True):
-            last_here = min(following.header.first_index - 1, last_index) if following else last_index
-            if following and last_here <= after_index:
-                continue
-            if chain_hash is not None and segment.header.first_index - 1 == after_index:
-                _check_chain(segment.path, after_index, segment.header.chain_before, chain_hash)
-            if last_here >= segment.header.first_index:
-                yield from _replay_segment(segment, after_index, last_here, chain_hash)
-
-
-def _replay_segment(segment: _Segment, after_index: int, last_here: int, chain_hash: bytes | None) -> Iterator[Record]:
-    data = _read(segment.path)
-    offset, expected = HEADER_BYTES, segment.header.first_index
-    for found in stored_records(data, segment.header, segment.path.name):
-        offset, expected = found.end, found.number + 1
-        if found.number > after_index:
-            yield Record(found.number, found.payload)
-        elif found.number == after_index and chain_hash is not None:
-            _check_chain(segment.path, after_index, found.chain, chain_hash)
-        if found.number == last_here:
-            return
-    refuse(segment.path.name, offset, expected, "is invalid although it was valid when the journal was opened")
-
-
-def _check_chain(path: Path, index: int, chain: bytes, expected: bytes) -> None:
-    if chain != expected:
-        raise JournalCorrupt(
-            f"{path.name}: record {index}: the checkpoint was made on another chain "
-            f"({expected.hex()}, here {chain.hex()})"
-        )
 
 
 # --- recovery -----------------------------------------------------------------------------------------------------
 
 
-def _recover(paths: list[Path], journal_id: str, start: int) -> _Recovered:
-    """Follow the chain through the kept segments; raises JournalCorrupt for damage that is not a torn tail."""
-    headers = [decode_header(_read(path, HEADER_BYTES), path.name) for path in paths]
-    first = headers[0]
-    if first is None:
-        raise JournalCorrupt(f"{paths[0].name}: offset 0: the header of the oldest segment is invalid")
-    segments: list[_Segment] = []
-    reached = _Recovered(segments, first.first_index - 1, first.chain_before, 0, 0, [])
-    for position, (path, header) in enumerate(zip(paths, headers, strict=True)):
-        later = paths[position + 1 :]
-        if header is None:
-            data = _read(path)
-            if later or written_end(data, 0):
-                _refuse_if_followed(path, reached._replace(offset=0), data, later)
-            break
-        _check_header(path, header, journal_id, reached)
-        segments.append(_Segment(path, header))
-        following = headers[position + 1] if later else None
-        if following is not None and following.first_index - 1 <= start:
-            size = header.segment_bytes
-            reached = _Recovered(segments, following.first_index - 1, following.chain_before, size, size, [])
-        else:
-            reached = _follow(segments, reached, later)
-    return reached._replace(spares=paths[len(segments) :])
-
-
-def _check_header(path: Path, header: SegmentHeader, journal_id: str, reached: _Recovered) -> None:
-    """A valid header proves that everything before its first record was written and synced."""
-    if header.journal_id != journal_id:
-        raise JournalError(f"{path.name}: belongs to journal {header.journal_id}, this one is {journal_id}")
-    if header.first_index == reached.last_index + 1 and header.chain_before == reached.chain:
-        return
-    before = reached.segments[-1].path if reached.segments else path
-    what = f"should be followed by segment {path.name}, which begins with record {header.first_index} of another chain"
-    if header.first_index != reached.last_index + 1:
-        what = f"is missing, although segment {path.name} begins with record {header.first_index}"
-    refuse(before.name, reached.offset, reached.last_index + 1, what)
-
-
-def _follow(segments: list[_Segment], before: _Recovered, later: list[Path]) -> _Recovered:
-    """Verify the last of `segments`. After its records come zeros up to the full size, or else a torn tail."""
-    path, header = segments[-1]
-    data = _read(path)
-    index, chain, offset = before.last_index, before.chain, HEADER_BYTES
-    for found in stored_records(data, header, path.name):
-        index, chain, _, offset = found
-    dirty_end = written_end(data, offset)
-    reached = _Recovered(segments, index, chain, offset, dirty_end, [])
-    if dirty_end > offset or len(data) != header.segment_bytes:
-        _refuse_if_followed(path, reached, data, later)
-    return reached
-
-
-def _refuse_if_followed(path: Path, reached: _Recovered, data: bytes, later: list[Path]) -> None:
-    """What is wrong at `reached.offset` of `path` is a torn tail only if nothing valid comes after it."""
-    number, journal_id = reached.last_index + 1, reached.segments[-1].header.journal_id
-    what = "is invalid" if reached.offset else "is behind an invalid segment header"
-    found = record_behind(data, reached.offset, number, journal_id)
-    if found:
-        refuse(path.name, reached.offset, number, f"{what}, but a valid record {found.number} follows in this file")
-    for other in later:
-        contents = _read(other)
-        found = record_behind(contents, 0, number, journal_id)
-        if found or decode_header(contents, other.name) is not None:
-            refuse(path.name, reached.offset, number, f"{what}, but segment {other.name} follows with valid contents")
-
-
-def _clear_tail(fd: int, recovered: _Recovered) -> None:
+def _clear_tail(fd: int, recovered: Recovered) -> None:
     """Zero what a torn record left and give a file that was cut short its full size back, durably."""
     size = os.fstat(fd).st_size
     full = recovered.segments[-1].header.segment_bytes
@@ -416,32 +284,11 @@ def _keep_spare(spares: list[Path], wanted: Path, segment_bytes: int) -> bool:
     """Whether the next segment is already filled; any other file after the last segment is removed."""
     kept = False
     for path in spares:
-        if path == wanted and path.stat().st_size == segment_bytes and not written_end(_read(path), 0):
+        if path == wanted and path.stat().st_size == segment_bytes and not written_end(read_file(path), 0):
             kept = True
         else:
             path.unlink()
     return kept
-
-
-def _segment_paths(folder: Path) -> list[Path]:
-    """The segments in order; a hole in their numbers is a lost file."""
-    paths = sorted(path for path in folder.iterdir() if _SEGMENT_NAME.fullmatch(path.name))
-    for before, path in pairwise(paths):
-        if int(path.stem) != int(before.stem) + 1:
-            raise JournalCorrupt(f"{path.name}: the segment before it is missing, {before.name} is the last one found")
-    return paths
-
-
-def _read(path: Path, limit: int = -1) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(limit)
-    except OSError as error:
-        raise _failure(path, "cannot be read", error) from error
-
-
-def _failure(path: Path, what: str, error: OSError) -> JournalError:
-    return JournalError(f"{path}: {what}: {error.strerror or error}")
 
 
 # --- making, locking, counting ------------------------------------------------------------------------------------
@@ -461,15 +308,15 @@ def _lock(folder: Path, create: bool) -> int:
     return fd
 
 
-def _identify(folder: Path, segment_bytes: int, create: bool) -> _Starts:
+def _identify(folder: Path, segment_bytes: int, create: bool) -> Starts:
     """Whose journal this is and how often it was opened; makes a new one in an empty folder.
 
     Everything found is synced before anything is believed: what a killed process wrote but did not sync must not be
     acted on while a power cut could still take it.
     """
-    for leftover in (*folder.glob("*.seg.tmp"), *folder.glob(f"{_STARTS}.*.tmp")):
+    for leftover in (*folder.glob("*.seg.tmp"), *folder.glob(f"{STARTS}.*.tmp")):
         leftover.unlink()
-    starts, paths = _read_starts(folder), _segment_paths(folder)
+    starts, paths = read_starts(folder), segment_paths(folder)
     if paths:
         _sync_all(folder, paths)
         return starts or _identify_unstarted(paths)
@@ -482,16 +329,16 @@ def _identify(folder: Path, segment_bytes: int, create: bool) -> _Starts:
     journal_id = secrets.token_hex(8)
     header = SegmentHeader(journal_id, 1, segment_bytes, first_chain(journal_id))
     fill_segment(folder / "0000000001.seg", segment_bytes, encode_header(header))
-    return _Starts(journal_id, 0)
+    return Starts(journal_id, 0)
 
 
-def _identify_unstarted(paths: list[Path]) -> _Starts:
+def _identify_unstarted(paths: list[Path]) -> Starts:
     """A process that died while making the journal leaves one empty segment; anything more means a lost file."""
-    data = _read(paths[0])
+    data = read_file(paths[0])
     header = decode_header(data, paths[0].name)
     if header is None or len(paths) > 1 or header.first_index != 1 or written_end(data, HEADER_BYTES) > HEADER_BYTES:
-        raise JournalError(f"{paths[0].parent}: the file {_STARTS!r} is missing, the number of starts is unknown")
-    return _Starts(header.journal_id, 0)
+        raise JournalError(f"{paths[0].parent}: the file {STARTS!r} is missing, the number of starts is unknown")
+    return Starts(header.journal_id, 0)
 
 
 def _sync_all(folder: Path, paths: list[Path]) -> None:
@@ -504,18 +351,6 @@ def _sync_all(folder: Path, paths: list[Path]) -> None:
     sync_folder(folder)
 
 
-def _read_starts(folder: Path) -> _Starts | None:
-    path = folder / _STARTS
-    try:
-        line = path.read_bytes()
-    except FileNotFoundError:
-        return None
-    match = _STARTS_LINE.fullmatch(line)
-    if match is None or int(match[4], 16) != zlib.crc32(match[1]):
-        raise JournalCorrupt(f"{path.name}: offset 0: its checksum does not match, the number of starts is unknown")
-    return _Starts(match[2].decode("ascii"), int(match[3]))
-
-
-def _write_starts(folder: Path, starts: _Starts) -> None:
+def _write_starts(folder: Path, starts: Starts) -> None:
     text = f"polyexec-journal-starts 1 {starts.journal_id} {starts.openings}".encode("ascii")
-    replace_file(folder / _STARTS, (text, b" %08x\n" % zlib.crc32(text)))
+    replace_file(folder / STARTS, (text, b" %08x\n" % zlib.crc32(text)))

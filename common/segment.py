@@ -139,7 +139,23 @@ def written_end(data: bytes, offset: int) -> int:
 
 def refuse(name: str, offset: int, index: int, what: str) -> NoReturn:
     """Damage that is not a torn tail: name it and stop."""
-    raise JournalCorrupt(f"{name}: offset {offset}: record {index} {what}")
+    raise JournalCorrupt(f"{name}: offset {offset}: record {index} {what}", file=name, offset=offset, record=index)
+
+
+def record_length(head: bytes, journal_id: str) -> int:
+    """How long the record that begins with these bytes says it is; 0 when none of this journal begins here."""
+    if len(head) < _RECORD.size:
+        return 0
+    _, length, mark, _, _ = _RECORD.unpack_from(head)
+    return length if mark == marker_of(journal_id) and length >= _RECORD.size else 0
+
+
+def next_record(data: bytes, index: int, chain: bytes, journal_id: str) -> StoredRecord | None:
+    """The record at the beginning of `data`, when it is whole and follows `chain` as record `index`."""
+    found = _record_at(memoryview(data), 0, marker_of(journal_id))
+    if found is None or found.number != index or found.chain != next_chain(chain, found.payload):
+        return None
+    return found
 
 
 def _record_at(data: memoryview, offset: int, marker: bytes) -> StoredRecord | None:

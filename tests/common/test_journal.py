@@ -18,8 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common import journal as journal_module
-from common import prewrite
+from common import journal_files, prewrite
 from common.errors import AlreadyRunning, JournalCorrupt, JournalError
 from common.journal import PAYLOAD_MAX, Journal, Record, journal_id_of
 from common.segment import HEADER_BYTES, RECORD_OVERHEAD, first_chain, next_chain
@@ -649,7 +648,7 @@ def test_everything_found_is_synced_before_it_is_read(tmp_path: Path, monkeypatc
     _fill(tmp_path, 60)
     used = [path.name for path in _segments(tmp_path)]
     events: list[tuple[str, str]] = []
-    real_sync, real_read = os.fsync, journal_module._read
+    real_sync, real_read = os.fsync, journal_files.read_file
 
     def sync(fd: int) -> None:
         events.append(("sync", Path(os.readlink(f"/proc/self/fd/{fd}")).name))
@@ -660,7 +659,7 @@ def test_everything_found_is_synced_before_it_is_read(tmp_path: Path, monkeypatc
         return real_read(path, limit)
 
     monkeypatch.setattr(os, "fsync", sync)
-    monkeypatch.setattr(journal_module, "_read", read)
+    monkeypatch.setattr(journal_files, "read_file", read)
     _open(tmp_path).close()
     first_read = [kind for kind, _ in events].index("read")
     assert [name for _, name in events[:first_read]] == [*used, tmp_path.name]
