@@ -34,6 +34,8 @@ class Market(msgspec.Struct, frozen=True, array_like=True, gc=False):
     end_ns: int = 0
     category: str = ""
     description: str = ""
+    event_id: str = ""
+    """The event (for neg-risk: the group) this market belongs to; "" when unknown."""
 
     def outcome_index(self, outcome: str) -> int:
         """Index of an outcome given by word (any case), by index "0"/"1", or by token id.

@@ -55,14 +55,29 @@ class SnapshotWanted(Message, frozen=True):
     topic: str
 
 
+class Violation(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One risk policy that an order breaks: what it allows, what the order would come to, and in which words."""
+
+    policy: str
+    code: Reason
+    field: str
+    limit: str
+    value: str
+    text: str
+
+
 class Refused(Message, frozen=True):
-    """The answer to a command or query that was not carried out. Nothing changed."""
+    """The answer to a command or query that was not carried out. Nothing changed.
+
+    `violations` names every risk policy the order breaks, in the order they are evaluated; the code is the first one's.
+    """
 
     command_id: str
     code: Reason
     text: str
     field: str = ""
     duplicate: bool = False
+    violations: list[Violation] = []
 
 
 class Accepted(Message, frozen=True):
@@ -636,7 +651,8 @@ class PlaceOrder(Message, frozen=True):
     """A client wants an order. `market` is a slug or condition id, `outcome` a word, index or token id.
 
     `expire_ns` is the wall time a GTD order ends; `deadline_ns` the wall time after which it must not be sent
-    (0: the executor's default).
+    (0: the executor's default). A MARKET order gives its worst price, or 0 for the worst the slippage limit allows;
+    a MARKET BUY may give `quote`, the money to spend, instead of a size. `max_slippage_bps` 0 is the settings' limit.
     """
 
     command_id: str
@@ -653,6 +669,64 @@ class PlaceOrder(Message, frozen=True):
     size: int
     expire_ns: int = 0
     deadline_ns: int = 0
+    quote: int = 0
+    max_slippage_bps: int = 0
+
+
+class ReplaceOrder(Message, frozen=True):
+    """Cancel an open order and, once it is proven gone, place its successor at `price`.
+
+    `size` is what both orders together may fill, so a fill that wins the race against the cancel is never bought
+    twice. The successor has an order id and its idempotency key at once and waits as Pending.
+    """
+
+    command_id: str
+    account: str
+    order_id: str
+    client_order_id: str
+    price: int
+    size: int
+    deadline_ns: int = 0
+
+
+class BookView(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The bounded view of one book that a place is judged by, as it is journaled with it (architecture section 3).
+
+    Best levels first. `whole_*` says that the side ends with the list; `age_ms` is how long ago the view was received.
+    """
+
+    token_id: str
+    bids: list[Level]
+    asks: list[Level]
+    whole_bids: bool
+    whole_asks: bool
+    tick: int
+    state: FeedState
+    reason: str
+    epoch: int
+    seq: int
+    age_ms: int
+
+
+class Judged(Message, frozen=True):
+    """A place or replace with the book it is judged by: what the executor's shell journals. Never on the bus."""
+
+    command: PlaceOrder | ReplaceOrder
+    view: BookView | None
+
+
+class Mark(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """The best prices of one token's live book; 0 for an empty side."""
+
+    token_id: str
+    bid: int
+    ask: int
+
+
+class Marked(Message, frozen=True):
+    """What holdings are valued by, once a second (architecture section 3). Never on the bus."""
+
+    marks: list[Mark]
 
 
 class CancelOrder(Message, frozen=True):
@@ -669,6 +743,51 @@ class CancelAll(Message, frozen=True):
     command_id: str
     account: str = ""
     market: str = ""
+
+
+class Halt(Message, frozen=True):
+    """Take no more places from `account` ("" is everybody); with `reduce_only` those that reduce a holding are taken.
+
+    A halt of everybody is durable: gateway and executor both refuse until Resume, over restarts of each.
+    """
+
+    command_id: str
+    reason: str
+    account: str = ""
+    reduce_only: bool = False
+
+
+class Resume(Message, frozen=True):
+    """End the halt of `account`, or the halt of everybody ("")."""
+
+    command_id: str
+    account: str = ""
+
+
+class HaltFound(Message, frozen=True):
+    """The durable halt marker was set when the executor started: after a journal failure, or by the watchdog.
+
+    `lookup` says that the process ended without a full journal: outstanding places are looked up, never resent.
+    """
+
+    reason: str
+    lookup: bool = False
+
+
+class Reconcile(Message, frozen=True):
+    """Compare orders, trades, positions and balances of `wallet` ("" is all) with the venue now."""
+
+    command_id: str
+    wallet: str = ""
+
+
+class GetReconciliation(Message, frozen=True):
+    request_id: str
+
+
+class GetAccounts(Message, frozen=True):
+    request_id: str
+    account: str = ""
 
 
 class GetOrder(Message, frozen=True):
@@ -754,10 +873,17 @@ class OrderView(msgspec.Struct, frozen=True, array_like=True, gc=False):
     matched_ns: int
     confirmed_ns: int
     fills: list[Fill]
+    asked_size: int = 0  # before a policy capped it; 0: the same as `size`
+    replaces: str = ""  # the order id this one is the successor of
+    quote: int = 0
 
 
 class Position(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Holding of one account in one token. `size` counts every fill that has not FAILED, `confirmed` only final."""
+    """Holding of one account in one token. `size` counts every fill that has not FAILED, `confirmed` only final.
+
+    `reserved` is in open sell orders; `sellable` is what settled on chain and is free; `mark` is the last mid price
+    (0: none) that `unrealised` is counted with.
+    """
 
     account: str
     venue: str
@@ -771,6 +897,74 @@ class Position(msgspec.Struct, frozen=True, array_like=True, gc=False):
     avg_price: int
     realised: int
     fees: int
+    reserved: int = 0
+    sellable: int = 0
+    mark: int = 0
+    unrealised: int = 0
+
+
+class AccountView(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One account as it stands. Money in micros.
+
+    `cash` is the wallet's balance at the venue as far as known (None: not asked yet), shared by all its accounts;
+    `reserved` is what this account's open buys hold back, `spendable` what is free of every reservation.
+    `trading` is ACTIVE, REDUCE_ONLY or HALTED.
+    """
+
+    account: str
+    wallet: str
+    venue: str
+    trading: str
+    reason: str
+    cash: int | None
+    reserved: int
+    spendable: int | None
+    inventory: int
+    realised: int
+    unrealised: int
+    fees: int
+    day_pnl: int
+    open_orders: int
+    rejects_in_row: int
+
+
+class AccountsReport(Message, frozen=True):
+    request_id: str
+    accounts: list[AccountView]
+
+
+class Difference(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One thing we and the venue do not agree on. `kind`: ORDER_MISSING, ORDER_UNEXPECTED, FILL_MISSING, POSITION,
+    BALANCE. `resolution`: LOOKED_UP, BOOKED, ADJUSTED (each with evidence), or ALERT.
+    """
+
+    at_ns: int
+    wallet: str
+    kind: str
+    subject: str
+    ours: str
+    theirs: str
+    explanation: str
+    resolution: str
+
+
+class Reconciliation(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """How far one wallet agrees with its venue."""
+
+    venue: str
+    wallet: str
+    running: bool
+    last_full_ns: int
+    last_incremental_ns: int
+    rounds: int
+    incomplete: int
+    differences: int
+    recent: list[Difference]
+
+
+class ReconciliationReport(Message, frozen=True):
+    request_id: str
+    wallets: list[Reconciliation]
 
 
 class PlaceAnswer(Message, frozen=True):
@@ -856,6 +1050,22 @@ class QueryTrades(Message, frozen=True):
     venue: str
     wallet: str
     after_ns: int
+
+
+class QueryPositions(Message, frozen=True):
+    """What the wallet holds of every token, settled on chain."""
+
+    action_id: str
+    venue: str
+    wallet: str
+
+
+class QueryBalances(Message, frozen=True):
+    """The wallet's money as the venue counts it, and what it may spend of it."""
+
+    action_id: str
+    venue: str
+    wallet: str
 
 
 class WalletReady(Message, frozen=True):
@@ -967,6 +1177,42 @@ class TradesResult(Message, frozen=True):
     asked_ns: int
     complete: bool
     fills: list[VenueFill]
+
+
+class VenuePosition(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    token_id: str
+    size: int
+
+
+class PositionsResult(Message, frozen=True):
+    action_id: str
+    outcome: Outcome
+    code: Reason
+    text: str
+    asked_ns: int
+    complete: bool
+    positions: list[VenuePosition]
+
+
+class BalancesResult(Message, frozen=True):
+    """`allowance` is the smallest of the spenders' allowances."""
+
+    action_id: str
+    outcome: Outcome
+    code: Reason
+    text: str
+    asked_ns: int
+    cash: int = 0
+    allowance: int = 0
+
+
+class VenueModeChanged(Message, frozen=True):
+    """What a venue takes now. `mode`: NORMAL, RESTARTING, POST_ONLY, CANCEL_ONLY, DISABLED, DEGRADED, BLOCKED."""
+
+    venue: str
+    mode: str
+    reason: str
+    at_ns: int
 
 
 # --- user_data -> executor ---

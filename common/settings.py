@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from common.errors import ConfigError
+from common.policies import Risk, checked_decimal, read_policy_file
 
 ROOT = Path(__file__).resolve().parent.parent
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
@@ -177,14 +178,37 @@ class Gateway(Section):
 
 
 class Execution(Section):
-    """`[execution]` keeps the names of spec 4 section 7."""
+    """`[execution]` keeps the names of spec 4 section 7.
 
+    `on_gap` is what happens to open orders when the user channel of their wallet was lost.
+    """
+
+    enable_validation: bool = True
+    enable_risk_checks: bool = True
+    enable_metrics: bool = True
+    max_slippage_bps: int = Field(default=50, ge=1, le=10_000)
+    warn_slippage_bps: int = Field(default=25, ge=0, le=10_000)
+    order_timeout_ms: int = Field(default=30_000, ge=1000, le=600_000)
+    cancel_timeout_ms: int = Field(default=10_000, ge=100, le=600_000)
+    max_retry_attempts: int = Field(default=3, ge=0, le=20)
+    retry_base_delay_ms: int = Field(default=100, ge=1, le=60_000)
+    reconcile_interval_sec: int = Field(default=60, ge=1, le=86_400)
+    reconcile_incremental_sec: int = Field(default=5, ge=1, le=3600)
+    position_tolerance: str = "0.01"
+    on_gap: str = Field(default="keep", pattern="^(keep|cancel_all)$")
+    wind_down_ms: int = Field(default=30_000, ge=1000, le=600_000)
+    depth_tokens_max: int = Field(default=1_000, ge=2, le=20_000)
     place_deadline_ms: int = Field(default=5000, ge=100, le=600_000)
     request_life_ms: int = Field(default=30_000, ge=1000, le=600_000)
     lookup_after_ms: int = Field(default=500, ge=10, le=60_000)
     idempotency_max: int = Field(default=2_000_000, ge=1000)
     open_orders_max: int = Field(default=10_000, ge=1)
     order_history_max: int = Field(default=200_000, ge=1000)
+
+    @field_validator("position_tolerance")
+    @classmethod
+    def _decimal(cls, value: str) -> str:
+        return checked_decimal(value)
 
 
 class Settings(BaseSettings):
@@ -209,6 +233,7 @@ class Settings(BaseSettings):
     user_data: UserData = UserData()
     gateway: Gateway = Gateway()
     execution: Execution = Execution()
+    risk: Risk = Risk()
 
     @classmethod
     def settings_customise_sources(
@@ -246,6 +271,18 @@ class Settings(BaseSettings):
                 raise ValueError(f"{section}.dead_after_s: must be above {section}.ping_interval_s")
         return self
 
+    @model_validator(mode="after")
+    def _safe_execution(self) -> Settings:
+        if self.execution.warn_slippage_bps > self.execution.max_slippage_bps:
+            raise ValueError("execution.warn_slippage_bps: must not be above execution.max_slippage_bps")
+        if self.mode is Mode.LIVE and not (self.execution.enable_validation and self.execution.enable_risk_checks):
+            raise ValueError("execution.enable_risk_checks: validation and risk checks cannot be off in live mode")
+        names = {account.name for account in self.accounts}
+        for position, policy in enumerate(self.risk.policies):
+            if policy.account and policy.account not in names:
+                raise ValueError(f"risk.policies.{position}.account: {policy.account!r} is no account")
+        return self
+
     def wallet_of(self, account: str) -> Wallet | None:
         """The wallet an account trades with; None for an unknown account."""
         name = next((row.wallet for row in self.accounts if row.name == account), None)
@@ -273,6 +310,7 @@ def load_settings(file: Path | None = None) -> Settings:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(str(path), f"is not valid TOML: {error}") from None
     _check_variables(os.environ)
+    _add_policy_file(values, path)
     try:
         return Settings(**values)
     except SettingsError as error:
@@ -287,6 +325,15 @@ def load_settings(file: Path | None = None) -> Settings:
         if first["type"] == "extra_forbidden":
             message = f"no such setting (in {path.name} or the environment)"
         raise ConfigError(key, message) from None
+
+
+def _add_policy_file(values: dict[str, Any], settings_file: Path) -> None:
+    """Append the policies of `risk.policy_file` to those of the settings file. Raises ConfigError naming both."""
+    named = os.environ.get("POLYEXEC_RISK__POLICY_FILE", values.get("risk", {}).get("policy_file", ""))
+    if not named:
+        return
+    path = Path(named) if Path(named).is_absolute() else ROOT / named
+    values["risk"]["policies"] = [*values["risk"].get("policies", ()), *read_policy_file(path)]
 
 
 def _check_variables(environ: Iterable[str]) -> None:

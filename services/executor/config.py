@@ -17,6 +17,41 @@ class Execution(msgspec.Struct, frozen=True):
     idempotency_max: int = 2_000_000
     open_orders_max: int = 10_000
     order_history_max: int = 200_000
+    enable_validation: bool = True
+    enable_risk_checks: bool = True
+    max_slippage_bps: int = 50
+    warn_slippage_bps: int = 25
+    order_timeout_ms: int = 30_000
+    cancel_timeout_ms: int = 10_000
+    max_retry_attempts: int = 3
+    retry_base_delay_ms: int = 100
+    reconcile_interval_sec: int = 60
+    reconcile_incremental_sec: int = 5
+    position_tolerance: str = "0.01"
+    on_gap: str = "keep"
+    wind_down_ms: int = 30_000
+
+
+class PolicyConfig(msgspec.Struct, frozen=True):
+    """One risk policy as common/settings.py checked it."""
+
+    type: str
+    account: str = ""
+    market_id: str = ""
+    cap: bool = False
+    enabled: bool = True
+    max_size: str = ""
+    max_value_usd: str = ""
+    max_orders: int = 0
+    per_s: int = 1
+    max_bps: int = 0
+    max_age_ms: int = 0
+    before_end_s: int = 0
+    max_rejects: int = 0
+
+
+class RiskConfig(msgspec.Struct, frozen=True):
+    policies: tuple[PolicyConfig, ...] = ()
 
 
 class Polymarket(msgspec.Struct, frozen=True):
@@ -44,6 +79,7 @@ class Config(msgspec.Struct, frozen=True):
     user_data: UserData = UserData()
     wallets: tuple[WalletConfig, ...] = ()
     accounts: tuple[AccountConfig, ...] = ()
+    risk: RiskConfig = RiskConfig()
 
     def wallet_of(self, account: str) -> WalletConfig | None:
         """The wallet an account trades with; None for an unknown account."""

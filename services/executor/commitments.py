@@ -1,0 +1,124 @@
+"""What open orders hold back: money of buys, shares of sells, counts. Pure.
+
+In: an order after each change. Out: running totals per account, per wallet and per (account, token), so that a risk
+check costs the same with one open order or ten thousand. A buy holds back its worst price and the highest fee it could
+pay; what matched is a holding, not a commitment. Kept beside the checkpoint: it is built again from the orders.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypeVar
+
+from common.fixed import mul_ceil
+from common.types import Side
+from common.venues.polymarket.fees import taker_fee
+from services.executor.markets import Markets
+from services.executor.order import TERMINAL, Order
+
+
+class Commitment(NamedTuple):
+    """One open order's part."""
+
+    account: str
+    wallet: tuple[str, str]
+    token_id: str
+    side: Side
+    size: int
+    cash: int
+
+
+class Reserved:
+    """Totals of one key."""
+
+    __slots__ = ("buys", "cash", "orders", "sells")
+
+    def __init__(self) -> None:
+        self.orders = self.buys = self.sells = self.cash = 0
+
+    def add(self, part: Commitment, sign: int) -> None:
+        self.orders += sign
+        self.cash += sign * part.cash
+        if part.side is Side.BUY:
+            self.buys += sign * part.size
+        else:
+            self.sells += sign * part.size
+
+
+NOTHING = Reserved()
+"""For reading: the totals of a key that nothing is held back under."""
+
+
+def buy_cost(price: int, size: int, fee_rate: int, fee_exponent: int, *, post_only: bool) -> int:
+    """The most that buying `size` at `price` or better can take out of the wallet. A maker pays no fee."""
+    cash = mul_ceil(price, size)
+    if post_only or not fee_rate:
+        return cash
+    # The fee curve peaks at one half: an order that may fill below its limit may pay more fee than at its limit.
+    worst = min(price, 500_000)
+    return cash + taker_fee(size, worst, fee_rate, fee_exponent)
+
+
+class Commitments:
+    def __init__(self) -> None:
+        self._parts: dict[int, Commitment] = {}
+        self._accounts: dict[str, Reserved] = {}
+        self._wallets: dict[tuple[str, str], Reserved] = {}
+        self._tokens: dict[tuple[str, str], Reserved] = {}
+
+    def account(self, name: str) -> Reserved:
+        return self._accounts.get(name, NOTHING)
+
+    def wallet(self, venue: str, name: str) -> Reserved:
+        return self._wallets.get((venue, name), NOTHING)
+
+    def token(self, account: str, token_id: str) -> Reserved:
+        return self._tokens.get((account, token_id), NOTHING)
+
+    def tokens(self, account: str) -> list[tuple[str, Reserved]]:
+        """Every token the account holds something back in."""
+        return [(token, held) for (name, token), held in self._tokens.items() if name == account and held.orders]
+
+    def drop(self, order: Order) -> None:
+        """Leave this order out until it is `put` again."""
+        part = self._parts.pop(order.number, None)
+        if part is not None:
+            self._apply(part, -1)
+
+    def put(self, order: Order, markets: Markets) -> None:
+        """Count an order as it is now."""
+        known = self._parts.get(order.number)
+        if order.state in TERMINAL:
+            if known is not None:
+                self.drop(order)
+            return
+        size = order.size - order.matched
+        if known is not None:
+            if known.size == size:
+                return
+            self._apply(known, -1)
+        cash = 0
+        if order.side is Side.BUY:
+            market = markets.of_token(order.venue, order.token_id)
+            rate, exponent = (market.fee_rate, market.fee_exponent) if market else (0, 1)
+            cash = buy_cost(order.price, max(size, 0), rate, exponent, post_only=order.post_only)
+        wallet = (order.venue, order.wallet)
+        part = Commitment(order.account, wallet, order.token_id, order.side, max(size, 0), cash)
+        self._parts[order.number] = part
+        self._apply(part, 1)
+
+    def _apply(self, part: Commitment, sign: int) -> None:
+        _add(self._accounts, part.account, part, sign)
+        _add(self._wallets, part.wallet, part, sign)
+        _add(self._tokens, (part.account, part.token_id), part, sign)
+
+
+Key = TypeVar("Key", str, tuple[str, str])
+
+
+def _add(totals: dict[Key, Reserved], key: Key, part: Commitment, sign: int) -> None:
+    held = totals.get(key)
+    if held is None:
+        held = totals[key] = Reserved()
+    held.add(part, sign)
+    if not held.orders:
+        del totals[key]
