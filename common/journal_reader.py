@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from common.checkpoint import Checkpoint, whole_checkpoints
-from common.errors import JournalError
+from common.errors import ConfigError, JournalCorrupt, JournalError, PolyexecError, Refusal
 from common.journal_files import (
     Record,
     Recovered,
@@ -98,6 +98,11 @@ class Tail:
     def __init__(self, segment: Segment) -> None:
         self._open(segment)
 
+    @property
+    def last_index(self) -> int:
+        """The last record read."""
+        return self._index - 1
+
     def news(self) -> Iterator[Record]:
         """Every whole record there is now, oldest first."""
         while True:
@@ -139,6 +144,18 @@ class Tail:
         self._open(Segment(following, header))
         os.close(before)
         return True
+
+
+def describe(error: PolyexecError) -> dict[str, str | int]:
+    """An error about a journal as an object: a stable code, the sentence, and the place where there is one."""
+    if isinstance(error, JournalCorrupt):
+        found: dict[str, str | int] = {"code": "JOURNAL_CORRUPT", "message": str(error)}
+        return found | {"file": error.file, "offset": error.offset, "record": error.record}
+    if isinstance(error, Refusal):
+        return {"code": error.code.value, "message": error.message, "field": error.field}
+    if isinstance(error, ConfigError):
+        return {"code": "CONFIG", "message": str(error), "field": error.key}
+    return {"code": "JOURNAL", "message": str(error)}
 
 
 def _survey(folder: Path, start: int, wanted: frozenset[int]) -> Survey:

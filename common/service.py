@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 import traceback
 from collections.abc import Awaitable, Callable, Iterable
 
 import structlog
 import uvloop
 
+from common import rerun
 from common.edge import Edge
 from common.errors import ExitCode, PolyexecError
 from common.heart import Heart, MakeCore
@@ -34,7 +36,9 @@ cycle of 79 objects behind (measured), and a venue may be away for a day."""
 
 
 def run_heart(name: str, make_core: MakeCore, *, follows: Iterable[tuple[str, str]] = ()) -> int:
-    """Run a heart until SIGTERM; returns the exit code."""
+    """Run a heart until SIGTERM, or what its journal holds (`replay`, common/rerun.py); returns the exit code."""
+    if sys.argv[1:2] == [rerun.WORD]:
+        return rerun.main(name, make_core, sys.argv[2:])
 
     def body(settings: Settings, log: structlog.typing.FilteringBoundLogger) -> None:
         heart = Heart(name, make_core(settings), settings, log)

@@ -25,7 +25,7 @@ from common.reasons import Reason
 from common.settings import Settings, load_settings
 from common.topology import PROCESSES
 from common.types import OrderType, Side, Status, TimeInForce
-from services.cli import render
+from services.cli import journal, render
 from services.cli import replay as replaying
 from services.cli.client import Bus, Client, PlaceArguments, Story, Unavailable, is_resolved, is_running
 
@@ -83,6 +83,7 @@ order_app = typer.Typer(no_args_is_help=True, help="Place an order, or look at o
 markets_app = typer.Typer(cls=MarketsGroup, help=MARKETS_HELP, subcommand_metavar="[QUERY] | COMMAND [ARGS]...")
 app.add_typer(order_app, name="order")
 app.add_typer(markets_app, name="markets")
+app.add_typer(journal.app, name="journal")
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 AccountOption = Annotated[str, typer.Option("--account", help="Our account; default: the first of the settings.")]
