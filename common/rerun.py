@@ -142,7 +142,7 @@ def main(name: str, make_core: MakeCore, words: Sequence[str]) -> int:
         options = _parse(name, words)
         settings = load_settings()
         freeze_collector()
-        found = audit(settings.paths.data_dir / name)
+        found = audit(settings.paths.data_dir / name, from_checkpoint=options.from_checkpoint, until=options.until)
         outcome = rerun(
             make_core(settings),
             found,
