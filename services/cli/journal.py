@@ -58,7 +58,7 @@ def replay(
     *,
     process: ProcessOption = Process.executor,
     from_checkpoint: Annotated[bool, typer.Option("--from-checkpoint", help="Begin with the newest one.")] = False,
-    until: Annotated[int, typer.Option("--until", min=1, help="The last record to replay; default: all.")] = 0,
+    until: Annotated[int, typer.Option("--until", min=0, help="The last record to replay; 0: all.")] = 0,
     check: Annotated[bool, typer.Option("--check", help="Compare with the state in each checkpoint passed.")] = False,
     as_json: JsonFlag = False,
 ) -> int:
