@@ -1,0 +1,230 @@
+"""The promises, checked while a world runs and when it has come to rest.
+
+In: what the executor takes and lets out, what the venue accepts, what clients are told. A broken promise raises
+Violation with the seed. It knows each client intent by (account, client order id), whatever ids others gave it.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from common.effects import Effect, Now, Origin, Publish, Reply, Send
+from common.messages import CancelAccepted, Message, OrderUpdated, Place, PlaceAnswer, PlaceOrder
+from common.types import Settlement, Side
+from common.venues.polymarket.wire import VenueStatus
+from services.executor.core import ExecutorCore
+from services.executor.order import TERMINAL, Order, State
+from services.executor.positions import unexplained
+from tests.sim.clock import MS
+from tests.sim.venue import TrueOrder, TrueTrade, Venue
+from tests.sim.world import World
+
+Intent: TypeAlias = tuple[str, str]
+"""(account, client order id), or (client, command id) of a place without one."""
+
+LIFE_NS = 30_000 * MS
+"""execution.request_life_ms."""
+CONSERVED_EVERY = 8
+ENDS: dict[VenueStatus, frozenset[State]] = {
+    VenueStatus.MATCHED: frozenset({State.FILLED}),
+    VenueStatus.CANCELED: frozenset({State.CANCELLED}),
+    VenueStatus.CANCELED_EXPIRED_ORDER: frozenset({State.EXPIRED, State.CANCELLED}),
+}
+NEVER_THERE = frozenset({State.REJECTED, State.CANCELLED})
+
+
+def intent_of(command: PlaceOrder, sender: str) -> Intent:
+    if command.client_order_id:
+        return command.account, command.client_order_id
+    return sender, command.command_id
+
+
+class Checker:
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._intents: dict[str, Intent] = {}
+        """By venue order id."""
+        self._taken: set[Intent] = set()
+        self._by_order_id: dict[str, Intent] = {}
+        self._accepted: dict[Intent, str] = {}
+        self._covered: dict[Intent, int] = {}
+        """When a cancel of it was answered, by the executor."""
+        self._banned: set[Intent] = set()
+        self._published: dict[int, Message] = {}
+        self._last_seq = 0
+        self._steps = 0
+
+    # --- the executor ---
+
+    def on_input(self, message: Message, origin: Origin, effects: list[Effect], core: ExecutorCore) -> None:
+        """A command was handled (it may still be lost): what it led to belongs to its intent."""
+        del core
+        command = getattr(message, "command", message)
+        if not isinstance(command, PlaceOrder):
+            return
+        intent = intent_of(command, origin.sender)
+        for effect in effects:
+            body = getattr(effect, "body", None)
+            if isinstance(body, Place):
+                self._intents[body.venue_order_id] = intent
+                self._taken.add(intent)
+            elif isinstance(body, PlaceAnswer) and not body.duplicate:
+                self._by_order_id[body.order.order_id] = intent
+
+    def on_step(self, core: ExecutorCore) -> None:
+        self._steps += 1
+        if self._steps % CONSERVED_EVERY == 0:
+            self._conserved(core)
+
+    def on_send(self, effect: Send, core: ExecutorCore) -> None:
+        place = effect.body
+        if not isinstance(place, Place):
+            return
+        intent = self._intent(place.venue_order_id, core)
+        if intent in self._covered:
+            self._world.violate(f"a place of {intent} leaves after its cancel was answered")
+        if intent in self._banned:
+            self._world.violate(f"a place of {intent} leaves though a cancel overtook it")
+
+    def on_reply(self, effect: Reply, now: Now) -> None:
+        answer = effect.body
+        if isinstance(answer, CancelAccepted):
+            for order_id in answer.order_ids:
+                intent = self._by_order_id.get(order_id)
+                if intent is not None:
+                    self._covered.setdefault(intent, now.mono_ns)
+
+    def on_publish(self, effect: Publish) -> None:
+        update = effect.body
+        if not isinstance(update, OrderUpdated):
+            return
+        if self._published.setdefault(update.account_seq, update) != update:
+            self._world.violate(f"account event {update.account_seq} was told twice and differently")
+        if update.account_seq <= self._last_seq:
+            self._world.violate(f"account event {update.account_seq} comes after {self._last_seq}")
+        self._last_seq = update.account_seq
+
+    def _intent(self, venue_order_id: str, core: ExecutorCore) -> Intent:
+        """Also of an order that was not sent for by a command just taken."""
+        known = self._intents.get(venue_order_id)
+        if known is None:
+            order = core.desk.oms.by_venue_id(venue_order_id)
+            assert order is not None, f"nobody knows {venue_order_id}"
+            known = self._intents[venue_order_id] = (order.account, order.client_order_id)
+        return known
+
+    # --- clients ---
+
+    def ban(self, intent: Intent, *, unless_known: bool = False) -> None:
+        """A cancel was answered before the executor knew of this intent: it must never happen."""
+        if not (unless_known and intent in self._taken):
+            self._banned.add(intent)
+
+    # --- the venue ---
+
+    def on_accept(self, venue_order_id: str) -> None:
+        """A place reaches the venue and is taken."""
+        intent = self._intents.get(venue_order_id)
+        if intent is None:
+            self._world.violate(f"the venue takes {venue_order_id}, which nobody sent")
+            return
+        other = self._accepted.setdefault(intent, venue_order_id)
+        if other != venue_order_id:
+            self._world.violate(f"two orders at the venue for {intent}: {other[:10]} and {venue_order_id[:10]}")
+        if intent in self._banned:
+            self._world.violate(f"{intent} is live though a cancel overtook it")
+        answered_ns = self._covered.get(intent)
+        if answered_ns is not None and self._world.now().mono_ns > answered_ns + LIFE_NS:
+            self._world.violate(f"{intent} becomes live a request's life after its cancel was answered")
+
+    # --- at rest ---
+
+    def covered_are_over(self, venue: Venue) -> None:
+        """A request's life after the last fault: whatever a cancel was answered for is not in the book."""
+        for intent in self._covered:
+            venue_order_id = self._accepted.get(intent)
+            if venue_order_id is not None and venue.orders[venue_order_id].is_open:
+                self._world.violate(f"{intent} is live long after its cancel was answered")
+
+    def at_rest(self, core: ExecutorCore, venue: Venue) -> None:
+        """The executor agrees with the venue's truth in everything."""
+        rows = {order.venue_order_id: order for order in core.desk.oms.rows()}
+        for venue_id, true in venue.orders.items():
+            if venue_id not in rows:
+                self._world.violate(f"the executor forgot {venue_id[:10]} of {self._intents[venue_id]}")
+            self._same_end(rows[venue_id], true)
+        for venue_id, order in rows.items():
+            if not order.settled:
+                self._world.violate(f"{order.order_id} never ends: {order.state}, {len(order.fills)} fills")
+            if venue_id not in venue.orders and order.state not in NEVER_THERE:
+                self._world.violate(f"{order.order_id} is {order.state}, but the venue never had it")
+        self._same_fills(rows, venue.trades)
+        self._same_positions(core, rows, venue.trades)
+        self._conserved(core)
+
+    def _same_end(self, order: Order, true: TrueOrder) -> None:
+        what = f"{order.order_id} ({order.venue_order_id[:10]})"
+        if true.is_open:
+            self._world.violate(f"{what} is still open at the venue, here it is {order.state}")
+        if order.state not in TERMINAL:
+            self._world.violate(f"{what} is {true.status} at the venue and {order.state} here")
+        if order.matched != true.filled:
+            self._world.violate(f"{what} matched {true.filled} at the venue and {order.matched} here")
+        allowed = ENDS[true.status] | (frozenset({State.REJECTED}) if not (true.shown or true.filled) else frozenset())
+        if order.state not in allowed:
+            self._world.violate(f"{what} ended as {true.status} at the venue and as {order.state} here")
+
+    def _same_fills(self, rows: dict[str, Order], trades: list[TrueTrade]) -> None:
+        ours = {
+            (fill.trade_id, venue_id): (fill.side, fill.size, fill.price, fill.cash, fill.settlement, fill.token_id)
+            for venue_id, order in rows.items()
+            for fill in order.fills.values()
+        }
+        theirs = {
+            (true.trade.trade_id, true.venue_id): (
+                true.side,
+                true.size,
+                true.price,
+                true.cash,
+                true.settlement,
+                true.token_id,
+            )
+            for true in trades
+        }
+        for key in theirs.keys() | ours.keys():
+            if theirs.get(key) != ours.get(key):
+                self._world.violate(f"fill {key[0]} is {theirs.get(key)} at the venue and {ours.get(key)} here")
+
+    def _same_positions(self, core: ExecutorCore, rows: dict[str, Order], trades: list[TrueTrade]) -> None:
+        """Shares and money, counted from the venue's trades alone."""
+        truth: dict[tuple[str, str], list[int]] = {}
+        for true in trades:
+            if true.settlement is Settlement.FAILED:
+                continue
+            row = truth.setdefault((rows[true.venue_id].account, true.token_id), [0, 0, 0])
+            sign = 1 if true.side is Side.BUY else -1
+            row[0] += sign * true.size
+            row[1] += sign * true.cash
+            row[2] += sign * true.size if true.settlement is Settlement.CONFIRMED else 0
+        none = [0, 0, 0]
+        held = {
+            (shown.account, shown.token_id): [shown.size, shown.cost - shown.realised, shown.confirmed]
+            for shown in core.desk.positions.views()
+        }
+        for key in truth.keys() | held.keys():
+            if truth.get(key, none) != held.get(key, none):
+                self._world.violate(f"{key[0]} holds {held.get(key)} here, {truth.get(key)} by the venue's trades")
+
+    def _conserved(self, core: ExecutorCore) -> None:
+        fills = [fill for order in core.desk.oms.rows() for fill in order.fills.values()]
+        wrong = unexplained(core.desk.positions, [*fills, *core.desk.external.fills()])
+        if wrong:
+            self._world.violate(f"not conserved: {wrong[0]}")
+
+    def replays(self, core: ExecutorCore, digests: list[bytes], again: ExecutorCore, other: list[bytes]) -> None:
+        """The journal, replayed from its beginning, gives the same effects and the same state."""
+        for index, (first, second) in enumerate(zip(digests, other, strict=True)):
+            if first != second:
+                self._world.violate(f"record {index} replays to other effects")
+        if core.state_hash() != again.state_hash():
+            self._world.violate("the whole journal replays to another state")
