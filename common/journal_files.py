@@ -204,7 +204,7 @@ def replay_segments(
 def _replay_segment(segment: Segment, after_index: int, last_here: int, chain_hash: bytes | None) -> Iterator[Record]:
     data = read_file(segment.path)
     offset, expected = HEADER_BYTES, segment.header.first_index
-    for found in stored_records(data, segment.header, segment.path.name):
+    for found in stored_records(data, segment.header, segment.path.name, skip_to=after_index):
         offset, expected = found.end, found.number + 1
         if found.number > after_index:
             yield Record(found.number, found.payload)

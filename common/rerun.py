@@ -51,7 +51,9 @@ class Outcome(NamedTuple):
     effects: int
     state_hash: str
     effects_hash: str
-    seconds: float
+    load_s: float
+    """To take over the checkpoint's state."""
+    replay_s: float
     checked: list[Checked]
 
 
@@ -107,6 +109,7 @@ def rerun(core: Core, found: Audit, *, from_checkpoint: bool = False, until: int
     began = time.perf_counter()
     if start is not None:
         core.load(_saved_decoder.decode(start.payload).state)
+    loaded = time.perf_counter()
     run = Rerun(core)
     checked: list[Checked] = []
     for record in records(found.survey, after, last, start.chain_hash if start else None):
@@ -115,8 +118,8 @@ def rerun(core: Core, found: Audit, *, from_checkpoint: bool = False, until: int
         if stop is not None:
             saved = _saved_decoder.decode(stop.payload).state
             checked.append(Checked(stop.index, state_hash(saved), run.state_hash()))
-    seconds = time.perf_counter() - began
-    return Outcome(after, last, run.inputs, run.effects, run.state_hash(), run.effects_hash, seconds, checked)
+    load_s, replay_s = loaded - began, time.perf_counter() - loaded
+    return Outcome(after, last, run.inputs, run.effects, run.state_hash(), run.effects_hash, load_s, replay_s, checked)
 
 
 def _start(found: Audit, last: int, from_checkpoint: bool) -> Checkpoint | None:
@@ -142,7 +145,9 @@ def main(name: str, make_core: MakeCore, words: Sequence[str]) -> int:
         options = _parse(name, words)
         settings = load_settings()
         freeze_collector()
+        began = time.perf_counter()
         found = audit(settings.paths.data_dir / name, from_checkpoint=options.from_checkpoint, until=options.until)
+        verify_s = time.perf_counter() - began
         outcome = rerun(
             make_core(settings),
             found,
@@ -152,7 +157,7 @@ def main(name: str, make_core: MakeCore, words: Sequence[str]) -> int:
         )
     except PolyexecError as error:
         return _fail(error)
-    print(json.dumps(_shown(name, found, outcome)))
+    print(json.dumps(_shown(name, found, verify_s, outcome)))
     return ExitCode.OK if all(row.checkpoint_hash == row.replayed_hash for row in outcome.checked) else ExitCode.JOURNAL
 
 
@@ -175,8 +180,7 @@ def _fail(error: PolyexecError) -> int:
     return code
 
 
-def _shown(name: str, found: Audit, outcome: Outcome) -> dict[str, object]:
-    rate = round(outcome.inputs / outcome.seconds) if outcome.seconds else 0
+def _shown(name: str, found: Audit, verify_s: float, outcome: Outcome) -> dict[str, object]:
     return {
         "process": name,
         "journal_id": found.survey.journal_id,
@@ -187,7 +191,9 @@ def _shown(name: str, found: Audit, outcome: Outcome) -> dict[str, object]:
         "effects": outcome.effects,
         "state_hash": outcome.state_hash,
         "effects_hash": outcome.effects_hash,
-        "seconds": round(outcome.seconds, 3),
-        "events_per_s": rate,
+        "verify_s": round(verify_s, 3),
+        "load_s": round(outcome.load_s, 3),
+        "replay_s": round(outcome.replay_s, 3),
+        "events_per_s": round(outcome.inputs / outcome.replay_s) if outcome.replay_s else 0,
         "checked": [{**row._asdict(), "equal": row.checkpoint_hash == row.replayed_hash} for row in outcome.checked],
     }

@@ -95,13 +95,19 @@ def decode_header(data: bytes, name: str) -> SegmentHeader | None:
     return SegmentHeader(journal_id.decode("ascii"), first_index, segment_bytes, chain)
 
 
-def stored_records(data: bytes, header: SegmentHeader, name: str) -> Iterator[StoredRecord]:
+def stored_records(data: bytes, header: SegmentHeader, name: str, *, skip_to: int = 0) -> Iterator[StoredRecord]:
     """The valid records of one segment in order; stops at the first thing that is none.
 
     A record with a right checksum but a wrong place in the chain cannot come from a torn write: JournalCorrupt.
+    Records before `skip_to`, verified earlier, are stepped over.
     """
     view, marker = memoryview(data), marker_of(header.journal_id)
     index, chain, offset = header.first_index, header.chain_before, HEADER_BYTES
+    while index < skip_to and offset + _RECORD.size <= len(data):
+        _, length, mark, number, known = _RECORD.unpack_from(data, offset)
+        if mark != marker or number != index or length < _RECORD.size:
+            break
+        index, chain, offset = index + 1, known, offset + length
     while found := _record_at(view, offset, marker):
         if found.number != index:
             refuse(name, offset, index, f"is missing: record {found.number} stands in its place")

@@ -89,7 +89,8 @@ def audit_text(shown: Json) -> str:
 def replay_text(shown: Json) -> str:
     lines = [
         f"{shown['process']} records {shown['after_index'] + 1} to {shown['last_index']}: {shown['inputs']} inputs in "
-        f"{shown['seconds']} s, {shown['events_per_s']}/s",
+        f"{shown['replay_s']} s, {shown['events_per_s']}/s (verified in {shown['verify_s']} s, "
+        f"loaded in {shown['load_s']} s)",
         f"state    {shown['state_hash']}",
         f"effects  {shown['effects_hash']} ({shown['effects']})",
     ]

@@ -109,3 +109,17 @@ def test_a_newer_version_is_refused_not_guessed(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.undo()
     with pytest.raises(JournalError, match="version 2 is not one this program reads"):
         decode_header(newer, "a.seg")
+
+
+@given(payloads, st.integers(0, 10))
+def test_records_verified_earlier_are_stepped_over(contents: list[bytes], wanted: int) -> None:
+    data = _segment(contents) + bytes(100)
+    found = list(stored_records(data, HEADER, "a.seg", skip_to=wanted))
+    assert found == [record for record in stored_records(data, HEADER, "a.seg") if record.number >= wanted]
+
+
+def test_stepping_over_ends_at_damage() -> None:
+    data = bytearray(_segment([b"one", b"two", b"three"]))
+    second = data.index(b"two")
+    data[second + len(b"two") + 4 : second + len(b"two") + 8] = bytes(4)  # the length of the third
+    assert list(stored_records(bytes(data), HEADER, "a.seg", skip_to=9)) == []

@@ -18,7 +18,7 @@ from common.messages import Message
 from common.rerun import encode_effects
 from common.step import Step
 from common.types import Side, TimeInForce
-from scripts.bench.replay import make_journal, run_replay
+from scripts.bench.replay import make_journal, restart_s, run_replay
 from services.executor.core import COMMANDS, FACTS, ExecutorCore
 from tests.golden.messages import samples
 from tests.services.executor.driver import Driver
@@ -151,6 +151,6 @@ def test_a_million_events_replay_within_a_minute_and_from_a_checkpoint_within_tw
     later = run_replay(tmp_path, "--from-checkpoint")
     print(f"{whole}\n{later}")
     assert whole["state_hash"] == later["state_hash"] == made.state_hash
-    assert whole["wall_s"] < 60
+    assert restart_s(whole) < 60
     assert later["inputs"] >= 10_000 - 20
-    assert later["wall_s"] < 2
+    assert restart_s(later) < 2
