@@ -91,5 +91,8 @@ class Control:
             self.counters["market_connections_cut"] += len(self.market.connections)
             self.market.cut_all()
             faults.set(name, False, {})
+        elif name == "cut_user_connections" and faults.use(name) is not None:
+            self.user.cut_all()
+            faults.set(name, False, {})
         elif name == "stale_books":
             self.venue.stale_books = self.venue.books.all_books() if faults.is_on(name) else {}

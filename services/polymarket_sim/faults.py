@@ -115,6 +115,7 @@ FAULTS: Final[dict[str, Fault]] = {
         {"ms": Parameter(200, 1, 60_000, "how long each waits")},
     ),
     "cut_market_connections": Fault("every market connection is cut now, without a goodbye", {}),
+    "cut_user_connections": Fault("every connection of the user channel is cut now, without a goodbye", {}),
     "no_pong": Fault("PING is not answered, nor is a ping frame", {}),
     "book_errors": Fault(
         "GET /book and POST /books are refused",
