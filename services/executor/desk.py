@@ -219,8 +219,9 @@ class Desk:
                 unsent.append(order)
             if order.state in IN_DOUBT:
                 doubted.append(order)
-                if order.place_action and (settle := self.actions.withdraw(order.place_action)):
-                    self.out.append(settle)
+            # Also of an order that is proven to be there while its place has no result: a restart would resend it.
+            if order.place_action and (settle := self.actions.withdraw(order.place_action)):
+                self.out.append(settle)
         self.send_cancels(unsent)
         for order in unsent:
             self.tell(order, Event.CANCEL)

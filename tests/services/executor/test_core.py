@@ -508,6 +508,19 @@ def test_a_cancel_before_the_answer_withdraws_the_place_and_never_resends_it() -
     assert driver.now.wall_ns >= place.deadline_ns + 30 * S
 
 
+def test_a_cancelled_place_is_never_resent_even_if_the_order_was_seen_before_its_result() -> None:
+    """Found by tests/sim: the fill was faster than the answer to the POST, so the order was WORKING already."""
+    driver = Driver()
+    place = driver.placed()
+    driver.fill(place, 1_000_000)
+
+    driver.cancel()
+
+    assert driver.of(Settle) == [Settle(ACTIONS, place.action_id)]
+    outstanding = [effect.body for effect in driver.core.outstanding()]  # type: ignore[union-attr]
+    assert not [body for body in outstanding if isinstance(body, Place)]
+
+
 def test_a_recalled_order_that_is_found_is_cancelled_again() -> None:
     driver = Driver()
     place = driver.placed()
