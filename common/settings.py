@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from common.errors import ConfigError
@@ -58,20 +58,25 @@ class Journal(Section):
 
 
 class VenuePolymarket(Section):
-    """Where Polymarket (or its simulator) is. Off loopback every URL must use TLS."""
+    """Where Polymarket (or its simulator) is. Off loopback every URL must use TLS.
+
+    market_data reads `market_ws_url`, `gamma_url` and `feed_clob_url` ("": the same as `clob_url`); orders go to
+    `clob_url`, `user_ws_url` and `data_url`. In paper mode these are two places.
+    """
 
     clob_url: str
     market_ws_url: str
     user_ws_url: str
     gamma_url: str
     data_url: str
+    feed_clob_url: str = ""
     chain_id: int = 137
     protocol_version: int = Field(default=2, ge=1, le=3)
 
-    @field_validator("clob_url", "market_ws_url", "user_ws_url", "gamma_url", "data_url")
+    @field_validator("clob_url", "market_ws_url", "user_ws_url", "gamma_url", "data_url", "feed_clob_url")
     @classmethod
-    def _tls_off_loopback(cls, value: str) -> str:
-        return _checked_url(value)
+    def _tls_off_loopback(cls, value: str, info: ValidationInfo) -> str:
+        return value if not value and info.field_name == "feed_clob_url" else _checked_url(value)
 
 
 class Wallet(Section):
@@ -122,11 +127,19 @@ class PolymarketSim(Section):
 
 
 class Mirror(Section):
-    source: str = Field(default="recording", pattern="^(recording)$")
+    """`source` "market_data" is paper mode: books, markets and fees are the live ones.
+
+    Then a print and the change of the book it caused find each other within `match_window_ms`, and the liquidity of a
+    book that was not LIVE for `withdraw_after_ms` is withdrawn. The other keys are for the recording.
+    """
+
+    source: str = Field(default="recording", pattern="^(recording|market_data)$")
     speed: float = Field(default=1.0, gt=0, le=1000)
     lead_in_s: int = Field(default=30, ge=0, le=3600)
     market_count: int = Field(default=18, ge=1, le=18)
     fee_rate: str = "0.07"
+    match_window_ms: int = Field(default=250, ge=0, le=5_000)
+    withdraw_after_ms: int = Field(default=1_000, ge=0, le=60_000)
 
 
 class MarketData(Section):

@@ -107,9 +107,16 @@ class Service:
 class Discovery:
     """Rounds over one watch list, one at a time."""
 
-    def __init__(self, gamma: HttpClient, clob: HttpClient, watch: WatchList, markets_max: int) -> None:
+    def __init__(
+        self,
+        gamma: HttpClient,
+        clob: HttpClient,
+        watch: WatchList,
+        markets_max: int,
+        clob_setting: str = "polymarket.clob_url",
+    ) -> None:
         self._gamma = Service(gamma, "polymarket.gamma_url")
-        self._clob = Service(clob, "polymarket.clob_url")
+        self._clob = Service(clob, clob_setting)
         self._watch = watch
         self._markets_max = markets_max
         self._unfit: set[str] = set()

@@ -105,10 +105,11 @@ class MarketFeed:
         self._was_live = False
         venue = edge.settings.polymarket
         self._gamma = self._client(venue.gamma_url)
-        self._clob = self._client(venue.clob_url)
+        self._clob_setting = "polymarket.feed_clob_url" if venue.feed_clob_url else "polymarket.clob_url"
+        self._clob = self._client(venue.feed_clob_url or venue.clob_url)
         self._file = WatchFile(edge.settings.paths.data_dir)
         self.watch = WatchList(settings.watch, self._file.load(), settings.markets_max)
-        self._discovery = Discovery(self._gamma, self._clob, self.watch, settings.markets_max)
+        self._discovery = Discovery(self._gamma, self._clob, self.watch, settings.markets_max, self._clob_setting)
         self._look = asyncio.Event()
         self._orders: deque[Order] = deque()
         self._obeying = asyncio.Lock()
@@ -310,13 +311,13 @@ class MarketFeed:
 
     def _body(self, reply: HttpReply | HttpFailure) -> bytes:
         if isinstance(reply, HttpFailure):
-            raise Refusal(Reason.VENUE_UNAVAILABLE, f"polymarket.clob_url: {reply.kind.value}: {reply.text}")
+            raise Refusal(Reason.VENUE_UNAVAILABLE, f"{self._clob_setting}: {reply.kind.value}: {reply.text}")
         if reply.status == 429:
             asked = reply.headers.get("Retry-After", "")
             pause_s = min(int(asked), RETRY_AFTER_MAX_S) if asked.isdecimal() else 1
             self.board.feeds.pause_requests(time.monotonic_ns() + pause_s * NS_PER_S)
         if reply.status != 200:
-            raise Refusal(Reason.VENUE_UNAVAILABLE, f"polymarket.clob_url: HTTP {reply.status}")
+            raise Refusal(Reason.VENUE_UNAVAILABLE, f"{self._clob_setting}: HTTP {reply.status}")
         return reply.body
 
     # --- time ---
