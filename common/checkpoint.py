@@ -167,13 +167,12 @@ def _drop_leftovers(folder: Path) -> None:
 
 def _read(path: Path) -> Checkpoint:
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            head, digest, payload = file.read(_HEAD.size), file.read(_DIGEST_BYTES), file.read()
     except OSError as error:
         raise _Damaged(f"cannot be read: {error.strerror}") from error
-    start = _HEAD.size + _DIGEST_BYTES
-    if len(data) < start:
-        raise _Damaged(f"{len(data)} bytes are too short")
-    head, digest, payload = data[: _HEAD.size], data[_HEAD.size : start], data[start:]
+    if len(digest) < _DIGEST_BYTES:
+        raise _Damaged(f"{len(head) + len(digest)} bytes are too short")
     magic, version, journal_id, index, chain_hash, length = _HEAD.unpack(head)
     if magic != _MAGIC:
         raise _Damaged("it does not begin like a checkpoint")

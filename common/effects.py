@@ -5,6 +5,7 @@ In a heart all effects of a step are performed in order, after the step's inputs
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple, Protocol, TypeAlias
 
 import msgspec
@@ -60,6 +61,12 @@ class Settle(msgspec.Struct, frozen=True, gc=False, tag=True):
     key: str
 
 
+class Mark(msgspec.Struct, frozen=True, gc=False, tag=True):
+    """Set the durable halt marker to this reason, or clear it ("") (common/halt.py)."""
+
+    reason: str
+
+
 class Log(msgspec.Struct, frozen=True, gc=False, tag=True):
     """One canonical log line: an event name and its fields (spec 4's names where it has one)."""
 
@@ -68,7 +75,50 @@ class Log(msgspec.Struct, frozen=True, gc=False, tag=True):
     level: str = "info"
 
 
-Effect: TypeAlias = Reply | Publish | Send | Settle | Log
+Effect: TypeAlias = Reply | Publish | Send | Settle | Mark | Log
+
+
+class Sight(Protocol):
+    """What a heart looks at without journaling it: conflated streams, of which single inputs take a bounded view along.
+
+    Pure, and outside the core's state: a replay never needs it, as `attach` puts what was seen into the input.
+    """
+
+    def follows(self) -> frozenset[tuple[str, str]]:
+        """The (owner, topic) streams to read now; the same object while they do not change."""
+        ...
+
+    def reads(self, topic: str) -> bool:
+        """Whether events of this topic are for `observe` instead of being inputs."""
+        ...
+
+    def observe(self, topic: str, body: msgspec.Raw | None) -> None:
+        """The newest message of a stream; None when it was lost."""
+        ...
+
+    def attach(self, message: Message, now: Now, heard_ns: Callable[[str], int]) -> Message:
+        """The message to journal and handle instead. `heard_ns`: when (mono) a process was heard last."""
+        ...
+
+    def beat(self, now: Now, heard_ns: Callable[[str], int]) -> Message | None:
+        """An input of its own that is due now."""
+        ...
+
+
+class WindDown(Protocol):
+    """The end of a heart whose journal failed: only what makes things safer, nothing of it durable."""
+
+    def start(self, now: Now) -> list[Effect]: ...
+
+    def handle(self, message: Message, origin: Origin, now: Now) -> list[Effect]: ...
+
+    def on_time(self, now: Now) -> list[Effect]:
+        """Called often."""
+        ...
+
+    def verdict(self, now: Now) -> str:
+        """What was achieved, when it is over; "" while it is not."""
+        ...
 
 
 class Core(Protocol):
@@ -79,6 +129,8 @@ class Core(Protocol):
 
     queries: frozenset[type[Message]]
     """Message types answered by `query` from state, never journaled."""
+    own: frozenset[type[Message]]
+    """Message types only the core's own shell may say; from the bus they are refused."""
 
     def handle(self, message: Message, origin: Origin, now: Now) -> list[Effect]: ...
 
@@ -104,6 +156,14 @@ class Core(Protocol):
 
     def counters(self) -> dict[str, int]:
         """Gauges and counters for the heartbeat."""
+        ...
+
+    def halted(self) -> str | None:
+        """Why nothing may leave, as far as the journal knows; None when things may."""
+        ...
+
+    def wind_down(self, why: str) -> WindDown | None:
+        """How to end after the journal failed; None: at once."""
         ...
 
     def dump(self) -> bytes:

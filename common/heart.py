@@ -20,17 +20,21 @@ import structlog
 
 from common.bus import Bus, ZmqBus
 from common.checkpoint import fork_checkpoint, load_checkpoint, reap, write_checkpoint
-from common.effects import Core, Effect, Log, Now, Origin, Publish, Reply, Send, Settle
+from common.effects import Core, Effect, Log, Mark, Now, Origin, Publish, Reply, Send, Settle, Sight, WindDown
+from common.errors import JournalError
 from common.frames import Epoch
+from common.halt import HaltMarker
 from common.journal import Journal, journal_id_of
-from common.messages import Configured, Message, Refused, TimerFired, decode
+from common.messages import Configured, HaltFound, Message, Refused, TimerFired, decode
 from common.peer import Item, Peer, request_id_in
 from common.process import StopSignal, freeze_collector
 from common.reasons import Reason
 from common.settings import Settings
 from common.step import Step, decode_step, replay
-from common.telemetry import READY, STARTING, STOPPING, TOPIC, Vitals
+from common.telemetry import CANCEL_ONLY, READY, STARTING, STOPPING, TOPIC, Vitals
 
+_STREAMED = frozenset({"event", "snapshot", "gap"})
+WIND_DOWN_POLL_MS = 20
 IDLE_MS = 100
 """The loop wakes at least this often: heartbeats, hellos, reaping."""
 
@@ -73,9 +77,21 @@ class _Query(NamedTuple):
 class Heart:
     """One running heart. `step` is the whole program; `run` repeats it."""
 
-    def __init__(self, name: str, core: Core, settings: Settings, log: structlog.typing.FilteringBoundLogger) -> None:
+    def __init__(
+        self,
+        name: str,
+        core: Core,
+        settings: Settings,
+        log: structlog.typing.FilteringBoundLogger,
+        *,
+        sight: Sight | None = None,
+        marker: HaltMarker | None = None,
+    ) -> None:
         self.name = name
         self._core = core
+        self._sight = sight
+        self._marker = marker
+        self._watched: frozenset[tuple[str, str]] = frozenset()
         self._settings = settings
         self._log = log
         self._folder = settings.paths.data_dir / name
@@ -144,10 +160,14 @@ class Heart:
     def run(self) -> None:
         """Loop until SIGTERM. Raises what must end the process."""
         self._stop.install()
-        self._begin()
-        freeze_collector()
-        while not self._stop.asked:
-            self.step()
+        try:
+            self._begin()
+            freeze_collector()
+            while not self._stop.asked:
+                self.step()
+        except JournalError as error:
+            self._wind_down(error)
+            raise
         self._vitals.set_state(STOPPING)
         self._announce(self._clock.now())
         self._write_last_checkpoint()
@@ -161,6 +181,11 @@ class Heart:
             step = Step(self._core, self._clock.now())
             step.take(Configured(settings), Origin(self.name))
             self._configured = settings
+            self._commit(step)
+        found = self._marker.read() if self._marker else ""
+        if found and self._core.halted() is None:
+            step = Step(self._core, self._clock.now())
+            step.take(HaltFound(found, lookup=True), Origin(self.name))
             self._commit(step)
         for effect in self._core.outstanding():
             assert isinstance(effect, Send), "only sends can be outstanding"
@@ -176,6 +201,8 @@ class Heart:
         due = self._core.due_ns()
         if due is not None and due <= now.mono_ns:
             step.take(TimerFired(), Origin(self.name, "timer"))
+        if self._sight is not None:
+            self._look(self._sight, step)
         queries: list[_Query] = []
         lanes: list[Origin] = []
         for item in self._peer.receive(now.mono_ns):
@@ -207,7 +234,24 @@ class Heart:
         due = min(self._peer.next_due_ns(now), self._core.due_ns() or now + IDLE_MS * 1_000_000)
         return max(0, min(IDLE_MS, -(-(due - now) // 1_000_000)))
 
+    def _look(self, sight: Sight, step: Step) -> None:
+        """Follow the streams the sight wants now, and take its own input when one is due."""
+        wanted = sight.follows()
+        if wanted is not self._watched:
+            for owner, topic in self._watched - wanted:
+                self._peer.unfollow(owner, topic)
+            for owner, topic in wanted - self._watched:
+                self._peer.follow(owner, topic)
+            self._watched = wanted
+        due = sight.beat(step.now, self._peer.heard_ns)
+        if due is not None:
+            step.take(due, Origin(self.name))
+
     def _sort(self, item: Item, step: Step, queries: list[_Query]) -> None:
+        if self._sight is not None and item.kind in _STREAMED and self._sight.reads(item.origin.lane):
+            newest = item.bodies[-1] if item.bodies else item.body
+            self._sight.observe(item.origin.lane, None if item.kind == "gap" else newest)
+            return
         bodies = item.bodies if item.kind == "snapshot" else [item.body]
         if item.kind not in ("ask", "lane", "event", "snapshot"):
             return
@@ -220,7 +264,9 @@ class Heart:
                     text = f"this message is not understood: {error}"
                     self._peer.reply(item.origin.sender, Refused(request_id_in(body), Reason.UNKNOWN_MESSAGE, text))
                 continue
-            if self._quarantine.holds(body):
+            if type(message) in self._core.own:
+                self._refuse_own(message, item.origin)
+            elif self._quarantine.holds(body):
                 self._refuse_quarantined(item, body)
             elif type(message) in self._core.queries:
                 queries.append(_Query(message, item.origin, body))
@@ -232,10 +278,18 @@ class Heart:
             self._commit(step)
             step.clear()
         try:
-            step.take(message, origin, body)
+            attached = self._sight.attach(message, step.now, self._peer.heard_ns) if self._sight else message
+            step.take(attached, origin, body if attached is message else None)
         except Exception:
             self._put_away(message, origin, body)
             raise
+
+    def _refuse_own(self, message: Message, origin: Origin) -> None:
+        """Somebody says what only we can know."""
+        self._vitals.counters["own_messages_refused"] += 1
+        if not origin.lane:
+            text = f"{type(message).__name__} is only for {self.name} itself"
+            self._peer.reply(origin.sender, Refused("", Reason.UNKNOWN_MESSAGE, text))
 
     def _put_away(self, message: Message, origin: Origin, body: msgspec.Raw) -> None:
         path = self._quarantine.put(body)
@@ -273,8 +327,52 @@ class Heart:
                 assert taken, f"lane {effect.lane} is full: the core must refuse before"
             case Settle():
                 self._peer.settle(effect.lane, effect.key)
+            case Mark():
+                assert self._marker is not None, "only a core with a marker marks"
+                self._marker.set(effect.reason)
             case Log():
                 getattr(self._log, effect.level)(effect.event, **effect.fields)
+
+    # --- the end after a journal failure (architecture section 3) ---
+
+    def _wind_down(self, error: JournalError) -> None:
+        """The batch and its effects are dropped; the halt marker is set; only cancels are taken until they are proven.
+
+        What the lanes bring is read but not acknowledged: it comes again when the journal works again.
+        """
+        self._log.critical("journal_failed", error=str(error))
+        why = f"journal failure: {error}"
+        winding = self._core.wind_down(why)
+        if winding is None:
+            return
+        if self._marker is not None:
+            self._marker.set(why)
+        self._vitals.set_state(CANCEL_ONLY, why)
+        now = self._clock.now()
+        effects = winding.start(now)
+        while not (verdict := winding.verdict(now)):
+            for effect in effects:
+                self._perform(effect)
+            if self._vitals.due(now.mono_ns):
+                self._peer.publish(TOPIC, self._beat(now))
+            self._peer.flush(now.mono_ns)
+            self._bus.poll(WIND_DOWN_POLL_MS)
+            now = self._clock.now()
+            effects = winding.on_time(now)
+            for item in self._peer.receive(now.mono_ns):
+                effects += self._heard_at_the_end(winding, item, now)
+        self._log.critical("wound_down", verdict=verdict)
+        self._peer.flush(now.mono_ns)
+        self._bus.close()
+
+    def _heard_at_the_end(self, winding: WindDown, item: Item, now: Now) -> list[Effect]:
+        if item.kind not in ("ask", "lane"):
+            return []
+        try:
+            message = decode(item.body)
+        except msgspec.DecodeError:
+            return []
+        return winding.handle(message, item.origin, now)
 
     # --- telemetry and checkpoints ---
 

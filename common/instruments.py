@@ -49,6 +49,13 @@ class Market(msgspec.Struct, frozen=True, array_like=True, gc=False):
         words = " or ".join(self.outcomes)
         raise Refusal(Reason.UNKNOWN_OUTCOME, f"{outcome[:40]!r} is not an outcome of {self.slug}: {words}", "outcome")
 
+    def token_of(self, outcome: str) -> str:
+        """The token id of an outcome as `outcome_index` takes it; "" when there is no such outcome."""
+        try:
+            return self.token_ids[self.outcome_index(outcome)]
+        except Refusal:
+            return ""
+
     def index_of_token(self, token_id: str) -> int:
         return self.token_ids.index(token_id)
 

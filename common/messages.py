@@ -692,7 +692,8 @@ class ReplaceOrder(Message, frozen=True):
 class BookView(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The bounded view of one book that a place is judged by, as it is journaled with it (architecture section 3).
 
-    Best levels first. `whole_*` says that the side ends with the list; `age_ms` is how long ago the view was received.
+    Best levels first. `whole_*` says that the side ends with the list; `age_ms` is how long ago market_data was last
+    heard.
     """
 
     token_id: str
@@ -1195,7 +1196,7 @@ class PositionsResult(Message, frozen=True):
 
 
 class BalancesResult(Message, frozen=True):
-    """`allowance` is the smallest of the spenders' allowances."""
+    """`allowance` is the largest any spender has: an order above it cannot be taken."""
 
     action_id: str
     outcome: Outcome

@@ -17,13 +17,16 @@ import uvloop
 
 from common import rerun
 from common.edge import Edge
+from common.effects import Core, Sight
 from common.errors import ExitCode, PolyexecError
+from common.halt import HaltMarker
 from common.heart import Heart, MakeCore
 from common.log import set_up_logging
 from common.process import SingletonLock, StopSignal, exit_code_of, freeze_collector, harden, private_folder
 from common.settings import Settings, load_settings
 
 Close = Callable[[], Awaitable[None]]
+MakeSight = Callable[[Core, Settings], Sight]
 Start = Callable[[Edge], Awaitable[Close | None]]
 
 CLOSE_S = 8.0
@@ -35,13 +38,26 @@ COLLECT_S = 10.0
 cycle of 79 objects behind (measured), and a venue may be away for a day."""
 
 
-def run_heart(name: str, make_core: MakeCore, *, follows: Iterable[tuple[str, str]] = ()) -> int:
-    """Run a heart until SIGTERM, or what its journal holds (`replay`, common/rerun.py); returns the exit code."""
+def run_heart(
+    name: str,
+    make_core: MakeCore,
+    *,
+    follows: Iterable[tuple[str, str]] = (),
+    make_sight: MakeSight | None = None,
+    halts: bool = False,
+) -> int:
+    """Run a heart until SIGTERM, or what its journal holds (`replay`, common/rerun.py); returns the exit code.
+
+    `halts`: its core may set the durable halt marker.
+    """
     if sys.argv[1:2] == [rerun.WORD]:
         return rerun.main(name, make_core, sys.argv[2:])
 
     def body(settings: Settings, log: structlog.typing.FilteringBoundLogger) -> None:
-        heart = Heart(name, make_core(settings), settings, log)
+        core = make_core(settings)
+        sight = make_sight(core, settings) if make_sight else None
+        marker = HaltMarker(settings.paths.data_dir) if halts else None
+        heart = Heart(name, core, settings, log, sight=sight, marker=marker)
         heart.follow(follows)
         heart.run()
 

@@ -59,6 +59,7 @@ class ExchangeCore:
     """State of our own exchange and the moves on it."""
 
     queries: frozenset[type[Message]] = QUERIES
+    own: frozenset[type[Message]] = frozenset({Configured, TimerFired})
 
     def __init__(self) -> None:
         self.engine = Engine()
@@ -129,6 +130,12 @@ class ExchangeCore:
             "fees_micros": engine.accounts.pots.fees,
             "rounding_micros": engine.accounts.pots.rounding,
         }
+
+    def halted(self) -> str | None:
+        return None
+
+    def wind_down(self, why: str) -> None:
+        """Books without a journal are worth nothing: the process ends at once."""
 
     def dump(self) -> bytes:
         return dump_state(self.engine, self.memory)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 
+from common.effects import Core, Sight
 from common.service import run_heart
 from common.settings import Settings
 from services.executor.core import ExecutorCore
+from services.executor.sight import DepthSight
 
 
 def _core(_settings: Settings) -> ExecutorCore:
@@ -14,8 +16,13 @@ def _core(_settings: Settings) -> ExecutorCore:
     return ExecutorCore()
 
 
+def _sight(core: Core, settings: Settings) -> Sight:
+    assert isinstance(core, ExecutorCore)
+    return DepthSight(core, settings.execution.depth_tokens_max)
+
+
 def main() -> int:
-    return run_heart("executor", _core, follows=[("market_data", "instruments")])
+    return run_heart("executor", _core, follows=[("market_data", "instruments")], make_sight=_sight, halts=True)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,15 @@ from typing import TypeAlias
 import msgspec
 
 from common.effects import Send, Settle
-from common.messages import Cancel, Place, QueryOpenOrders, QueryOrder, QueryTrades
+from common.messages import (
+    Cancel,
+    Place,
+    QueryBalances,
+    QueryOpenOrders,
+    QueryOrder,
+    QueryPositions,
+    QueryTrades,
+)
 
 ACTIONS = "actions"
 CANCELS = "cancels"
@@ -22,7 +30,7 @@ OUTSTANDING_MAX = 9_000
 QUERIES_MAX = 500
 """Look-ups in flight; more wait for their turn."""
 
-Request: TypeAlias = Place | Cancel | QueryOrder | QueryOpenOrders | QueryTrades
+Request: TypeAlias = Place | Cancel | QueryOrder | QueryOpenOrders | QueryTrades | QueryPositions | QueryBalances
 
 
 class Action(msgspec.Struct, array_like=True, gc=False):

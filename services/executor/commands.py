@@ -1,38 +1,51 @@
-"""What clients ask for: place, cancel, cancel all. Pure.
+"""What clients ask for: place, replace, cancel, cancel all, halt, resume, reconcile. Pure.
 
-In: a command with where it came from. Out: one answer, kept for its repeats, and the effects of an accepted one. A
-refusal changes nothing and does not use up the client order id. Cancels are taken in every state of the wallet.
+In: a command with where it came from, and for places the book view it is judged by. Out: one answer, kept for its
+repeats, and the effects of an accepted one. A refusal changes nothing and does not use up the client order id. Cancels
+are taken in every state of the wallet, and while trading is halted.
 """
 
 from __future__ import annotations
 
 from typing import TypeAlias
 
-from common.effects import Origin, Reply
+from common.effects import Mark, Origin, Reply
 from common.errors import Refusal
-from common.messages import CancelAccepted, CancelAll, CancelOrder, Message, PlaceAnswer, PlaceOrder, Refused
+from common.messages import (
+    Accepted,
+    BookView,
+    CancelAccepted,
+    CancelAll,
+    CancelOrder,
+    Halt,
+    Message,
+    PlaceAnswer,
+    PlaceOrder,
+    Reconcile,
+    Refused,
+    ReplaceOrder,
+    Resume,
+)
 from common.reasons import Reason
-from common.types import FeedState
-from services.executor import validation
-from services.executor.catchup import MS, Wallet
+from services.executor import placing, validation
+from services.executor.catchup import MS
 from services.executor.desk import Desk
 from services.executor.fences import Scope
-from services.executor.idempotency import ClientId, fingerprint
-from services.executor.order import IN_DOUBT, TERMINAL, Event, Order, status_of, view_of
-from services.executor.pinning import DUPLICATE_REFUSED, pin
-from services.executor.validation import Ticket
+from services.executor.idempotency import ClientId, fingerprint, replace_fingerprint
+from services.executor.order import IN_DOUBT, TERMINAL, Order, State, status_of, view_of
+from services.executor.trading import Mode
 
-DEADLINE_MAX_NS = 600 * 1_000_000_000
 _FENCED = "a cancel that covers this order was taken before it arrived"
+_REASON_MAX = 200
 
-Command: TypeAlias = PlaceOrder | CancelOrder | CancelAll
-Answered: TypeAlias = PlaceAnswer | CancelAccepted | Refused
+Command: TypeAlias = PlaceOrder | ReplaceOrder | CancelOrder | CancelAll | Halt | Resume | Reconcile
+Answered: TypeAlias = PlaceAnswer | CancelAccepted | Accepted | Refused
 
 
-def take_command(desk: Desk, command: Command, origin: Origin) -> None:
+def take_command(desk: Desk, command: Command, origin: Origin, view: BookView | None = None) -> None:
     """Answer a command once; the same command id of the same sender gets the same answer again."""
-    answer = _repeated(desk, command, origin.sender) or _first(desk, command, origin)
-    if isinstance(command, PlaceOrder):
+    answer = _repeated(desk, command, origin.sender) or _first(desk, command, origin, view)
+    if isinstance(command, PlaceOrder | ReplaceOrder):
         desk.fences.arrived(origin.sender, origin.seq)
     desk.out.append(Reply(origin.sender, answer))
 
@@ -43,26 +56,36 @@ def _repeated(desk: Desk, command: Command, sender: str) -> Message | None:
         return None
     desk.count("commands_repeated")
     if not known.number:
-        return known.refused or known.canceled
+        return known.message
     order = desk.oms.get(known.number)
     return PlaceAnswer(command.command_id, view_of(order)) if order else _no_longer_kept(command, known.number)
 
 
-def _first(desk: Desk, command: Command, origin: Origin) -> Answered:
+def _first(desk: Desk, command: Command, origin: Origin, view: BookView | None) -> Answered:
     if not validation.is_id(command.command_id):
         text = "a command needs an id of 1 to 64 visible ASCII characters"
         return Refused(command.command_id[:64], Reason.BAD_ID, text, "command_id")
+    answer: CancelAccepted | Accepted | Refused
     try:
         match command:
             case PlaceOrder():
-                return _place(desk, command, origin)
+                return _place(desk, command, origin, view)
+            case ReplaceOrder():
+                return _replace(desk, command, origin, view)
             case CancelOrder():
-                answer: CancelAccepted | Refused = _cancel(desk, command, origin)
+                answer = _cancel(desk, command, origin)
             case CancelAll():
                 answer = _cancel_all(desk, command, origin)
+            case Halt():
+                answer = _halt(desk, command)
+            case Resume():
+                answer = _resume(desk, command)
+            case Reconcile():
+                answer = _reconcile(desk, command)
     except Refusal as refusal:
         desk.count("commands_refused")
-        answer = Refused(command.command_id, refusal.code, refusal.message, refusal.field)
+        violations = refusal.violations if isinstance(refusal, placing.RiskRefusal) else []
+        answer = Refused(command.command_id, refusal.code, refusal.message, refusal.field, violations=violations)
     desk.answers.keep(origin.sender, command.command_id, answer, desk.now.mono_ns)
     return answer
 
@@ -70,36 +93,43 @@ def _first(desk: Desk, command: Command, origin: Origin) -> Answered:
 # --- place ---
 
 
-def _place(desk: Desk, command: PlaceOrder, origin: Origin) -> PlaceAnswer | Refused:
+def _place(desk: Desk, command: PlaceOrder, origin: Origin, view: BookView | None) -> PlaceAnswer | Refused:
     validation.check_client_order_id(command.client_order_id)
     wallet = validation.wallet_for(command, desk.config)
     market = desk.markets.find(wallet.venue, command.market)
+    index = market.outcome_index(command.outcome) if market else 0
     condition_id = market.condition_id if market else command.market
-    token_id = command.outcome
-    if market is not None:
-        token_id = market.token_ids[market.outcome_index(command.outcome)]
+    token_id = market.token_ids[index] if market else command.outcome
     content = fingerprint(command, wallet.venue, condition_id, token_id)
     known = desk.ids.find(command.account, command.client_order_id)
     if known is not None:
         return _duplicate(desk, command, known, content)
-    scope = Scope(command.account, condition_id, command.client_order_id)
-    if desk.fences.fenced(origin.sender, origin.seq, scope, desk.now.mono_ns):
-        raise Refusal(Reason.FENCED, _FENCED, "client_order_id" if command.client_order_id else "")
-    ticket = validation.check_place(command, desk.config, desk.markets, desk.now)
-    _check_room(desk)
-    ready = _check_trading(desk.wallets[wallet.venue, wallet.name])
-    deadline_ns = _deadline(desk, command)
-    order = _accept(desk, command, ticket, deadline_ns, ready)
-    desk.ids.take(
-        order.account,
-        order.client_order_id,
-        ClientId(order.number, content, desk.now.mono_ns, order.venue_order_id),
-    )
+    _check_fence(desk, origin, Scope(command.account, condition_id, command.client_order_id))
+    if market is None:
+        raise validation.unknown_market(command.market)
+    named = validation.Named(wallet, market, token_id, market.outcomes[index])
+    validation.check_place(command, named, desk.now)
+    placing.check_room(desk)
+    placing.check_trading(desk.wallets[wallet.venue, wallet.name])
+    deadline_ns = placing.deadline_of(desk, command.deadline_ns)
+    draft = placing.judge(desk, command, named, view)
+    order = placing.new_order(desk, command, draft, wallet, deadline_ns)
+    placing.sign(desk, order, market, draft.amounts)
+    desk.oms.add(order)
+    placing.take(desk, order, content)
+    view_now = placing.send(desk, order)
     desk.answers.keep_place(origin.sender, command.command_id, order.number, desk.now.mono_ns)
-    return PlaceAnswer(command.command_id, view_of(order))
+    return PlaceAnswer(command.command_id, view_now)
 
 
-def _duplicate(desk: Desk, command: PlaceOrder, known: ClientId, content: bytes) -> PlaceAnswer | Refused:
+def _check_fence(desk: Desk, origin: Origin, scope: Scope) -> None:
+    if desk.fences.fenced(origin.sender, origin.seq, scope, desk.now.mono_ns):
+        raise Refusal(Reason.FENCED, _FENCED, "client_order_id" if scope.client_order_id else "")
+
+
+def _duplicate(
+    desk: Desk, command: PlaceOrder | ReplaceOrder, known: ClientId, content: bytes
+) -> PlaceAnswer | Refused:
     """The same content gets the first order as it is now; other content under one id is a mistake of the client."""
     if known.fingerprint != content:
         text = f"{command.client_order_id} was used for another order (o-{known.number})"
@@ -116,98 +146,85 @@ def _no_longer_kept(command: Command, number: int) -> Refused:
     return Refused(command.command_id, Reason.DUPLICATE_ID, text, "client_order_id", duplicate=True)
 
 
-def _check_room(desk: Desk) -> None:
-    """Everything is bounded, and full is said before anything is journaled as accepted."""
-    limit = desk.config.execution.open_orders_max
-    if desk.oms.open_count >= limit:
-        raise Refusal(Reason.TOO_MANY_ORDERS, f"{limit} orders are open, which is the limit")
-    if desk.actions.full:
-        raise Refusal(Reason.OVERLOADED, "too many orders wait for the gateway: ask again later")
-    if desk.answers.full(desk.now.mono_ns):
-        raise Refusal(Reason.OVERLOADED, "too many orders within ten minutes: ask again later")
-    if desk.ids.full(desk.now.mono_ns, lambda number: _is_open(desk, number)):
-        text = f"{desk.ids.limit} client order ids are in use; each is free again a day after its first use"
-        raise Refusal(Reason.IDEMPOTENCY_FULL, text, "client_order_id")
+# --- replace: cancel, and only when that is proven, place ---
 
 
-def _is_open(desk: Desk, number: int) -> bool:
-    order = desk.oms.get(number)
-    return order is not None and order.open
-
-
-def _check_trading(wallet: Wallet) -> Wallet:
-    if wallet.ready is None:
-        text = f"the gateway has not said that it holds the key of wallet {wallet.name}"
-        raise Refusal(Reason.WALLET_NOT_READY, text, "account")
-    if not wallet.caught_up:
-        live = wallet.feed is FeedState.LIVE
-        why = "orders and trades are being caught up" if live else f"{wallet.feed}: {wallet.reason}"
-        text = f"the user channel of wallet {wallet.name} had a gap ({why}): places wait until it is closed"
-        raise Refusal(Reason.FEED_GAP, text, "account")
-    return wallet
-
-
-def _deadline(desk: Desk, command: PlaceOrder) -> int:
-    wall_ns = desk.now.wall_ns
-    if not command.deadline_ns:
-        return wall_ns + desk.config.execution.place_deadline_ms * MS
-    if command.deadline_ns <= wall_ns:
-        late_ms = (wall_ns - command.deadline_ns) // MS
-        raise Refusal(Reason.DEADLINE_PASSED, f"its deadline passed {late_ms} ms ago", "deadline_ns")
-    return min(command.deadline_ns, wall_ns + DEADLINE_MAX_NS)
-
-
-def _accept(desk: Desk, command: PlaceOrder, ticket: Ticket, deadline_ns: int, wallet: Wallet) -> Order:
-    assert wallet.ready is not None
-    number, now = desk.last_order + 1, desk.now
-    pinned = pin(
-        command,
-        ticket.amounts,
-        ticket.token_id,
-        ticket.market.neg_risk,
-        wallet.ready,
-        number=number,
-        version=desk.config.polymarket.protocol_version,
-        now=now,
-    )
-    desk.last_order = number
-    order = Order(
-        number=number,
-        account=command.account,
-        client_order_id=command.client_order_id or f"o-{number}",
-        venue=wallet.venue,
-        wallet=wallet.name,
-        market=ticket.market.slug,
-        condition_id=ticket.market.condition_id,
-        token_id=ticket.token_id,
-        outcome=ticket.outcome,
-        side=command.side,
-        order_type=command.order_type,
-        tif=command.tif,
-        post_only=command.post_only,
-        price=command.price,
-        size=pinned.size,
-        expire_ns=command.expire_ns,
-        deadline_ns=deadline_ns,
-        deadline_mono=now.mono_ns + deadline_ns - now.wall_ns,
-        venue_order_id=pinned.venue_order_id,
-        pinned=pinned.pinned,
-        created_ns=now.wall_ns,
-        may_resend=DUPLICATE_REFUSED.get(wallet.venue) == "forever",
-    )
+def _replace(desk: Desk, command: ReplaceOrder, origin: Origin, view: BookView | None) -> PlaceAnswer | Refused:
+    validation.check_client_order_id(command.client_order_id)
+    wallet = validation.wallet_of(command.account, desk.config)
+    old = find_order(desk, command.account, command.order_id)
+    if old is None:
+        text = f"account {command.account} has no order {command.order_id[:64]!r}"
+        raise Refusal(Reason.ORDER_NOT_FOUND, text, "order_id")
+    content = replace_fingerprint(command, old.number)
+    known = desk.ids.find(command.account, command.client_order_id)
+    if known is not None:
+        return _duplicate(desk, command, known, content)
+    _check_fence(desk, origin, Scope(command.account, old.condition_id, command.client_order_id))
+    place = _successor_of(command, old)
+    market = desk.markets.find(old.venue, old.condition_id)
+    if market is None:
+        raise validation.unknown_market(old.condition_id)
+    named = validation.Named(wallet, market, old.token_id, old.outcome)
+    validation.check_place(place, named, desk.now)
+    placing.check_room(desk)
+    placing.check_trading(desk.wallets[wallet.venue, wallet.name])
+    deadline_ns = placing.deadline_of(desk, command.deadline_ns)
+    draft = _judged_without(desk, place, named, view, old)
+    order = placing.new_order(desk, place, draft, wallet, deadline_ns)
+    order.replaces, order.predecessor, old.successor = old.number, old.order_id, order.number
     desk.oms.add(order)
-    desk.send_place(order)
-    desk.tell(order, Event.SUBMIT)
-    desk.count("places_accepted")
-    return order
+    placing.take(desk, order, content)
+    desk.answers.keep_place(origin.sender, command.command_id, order.number, desk.now.mono_ns)
+    desk.cancel([old])
+    desk.tell(order, changed=True)
+    return PlaceAnswer(command.command_id, view_of(order))
+
+
+def _successor_of(command: ReplaceOrder, old: Order) -> PlaceOrder:
+    """The replace as a place of its own. Raises Refusal for an order that cannot be replaced."""
+    if old.state in TERMINAL or old.cancel_asked or old.successor:
+        what = f"is {status_of(old)}" if old.state in TERMINAL else "is being cancelled or replaced"
+        raise Refusal(Reason.INVALID_ORDER_STATE, f"order {old.order_id} {what} already", "order_id")
+    if not old.tif.rests:
+        raise Refusal(Reason.INVALID_ORDER_STATE, f"a {old.tif} order cannot be replaced: it never rests", "order_id")
+    if command.size <= old.matched:
+        text = "`size` is what both orders together may fill, and the first has filled that much already"
+        raise Refusal(Reason.BAD_SIZE, text, "size")
+    return PlaceOrder(
+        command.command_id,
+        command.account,
+        command.client_order_id,
+        old.venue,
+        old.condition_id,
+        old.token_id,
+        old.side,
+        old.order_type,
+        old.tif,
+        old.post_only,
+        command.price,
+        command.size,
+        old.expire_ns,
+        command.deadline_ns,
+    )
+
+
+def _judged_without(
+    desk: Desk, place: PlaceOrder, named: validation.Named, view: BookView | None, old: Order
+) -> placing.Draft:
+    """Risk sees the successor instead of the order it replaces, not beside it."""
+    desk.commitments.drop(old)
+    try:
+        return placing.judge(desk, place, named, view)
+    finally:
+        desk.commitments.put(old, desk.markets)
 
 
 # --- cancel ---
 
 
 def _cancel(desk: Desk, command: CancelOrder, origin: Origin) -> CancelAccepted:
-    if desk.config.wallet_of(command.account) is None:
-        raise validation.unknown_account(command.account, desk.config)
+    validation.wallet_of(command.account, desk.config)
     order = find_order(desk, command.account, command.order_id)
     if order is None:
         raise _unknown_order(desk, command, origin)
@@ -232,8 +249,8 @@ def _unknown_order(desk: Desk, command: CancelOrder, origin: Origin) -> Refusal:
 
 
 def _cancel_all(desk: Desk, command: CancelAll, origin: Origin) -> CancelAccepted:
-    if command.account and desk.config.wallet_of(command.account) is None:
-        raise validation.unknown_account(command.account, desk.config)
+    if command.account:
+        validation.wallet_of(command.account, desk.config)
     condition_ids = desk.markets.condition_ids(command.market) if command.market else {""}
     if not condition_ids:
         raise validation.unknown_market(command.market)
@@ -252,6 +269,56 @@ def _canceled(desk: Desk, command_id: str, orders: list[Order]) -> CancelAccepte
     desk.count("cancels_accepted", len(orders))
     doubted = [order.order_id for order in orders if order.state in IN_DOUBT]
     return CancelAccepted(command_id, [order.order_id for order in orders], doubted)
+
+
+# --- halt, resume, reconcile ---
+
+
+def _halt(desk: Desk, command: Halt) -> Accepted:
+    if command.account:
+        validation.wallet_of(command.account, desk.config)
+    reason = command.reason.strip()[:_REASON_MAX] or "by an operator"
+    mode = Mode.REDUCE_ONLY if command.reduce_only else Mode.HALTED
+    halt(desk, command.account, mode, reason)
+    return Accepted(command.command_id)
+
+
+def halt(desk: Desk, account: str, mode: Mode, reason: str) -> None:
+    """From here on no place of this scope leaves, and none that is in doubt is sent again."""
+    was_halted = desk.trading.halted is not None
+    desk.trading.halt(account, mode, reason)
+    if mode is Mode.HALTED:
+        for order in desk.oms.open_orders():
+            if account in ("", order.account) and (order.state in IN_DOUBT or order.state is State.PENDING):
+                order.may_resend = False
+        if not account:
+            desk.out.append(Mark(reason))
+    elif was_halted and not account:
+        desk.out.append(Mark(""))
+    desk.log("halted", "warning", account=account, mode=mode.value, reason=reason)
+
+
+def _resume(desk: Desk, command: Resume) -> Accepted:
+    if command.account:
+        validation.wallet_of(command.account, desk.config)
+    if not command.account and desk.trading.halted is not None:
+        desk.out.append(Mark(""))
+    desk.trading.resume(command.account)
+    desk.log("resumed", "warning", account=command.account)
+    return Accepted(command.command_id)
+
+
+def _reconcile(desk: Desk, command: Reconcile) -> Accepted:
+    wallets = [wallet for wallet in desk.wallets.values() if command.wallet in ("", wallet.name)]
+    if not wallets:
+        known = ", ".join(wallet.name for wallet in desk.wallets.values())
+        raise Refusal(Reason.UNKNOWN_ACCOUNT, f"no wallet {command.wallet[:40]!r}; wallets: {known}", "wallet")
+    for wallet in wallets:
+        if not wallet.caught_up:
+            text = f"wallet {wallet.name} cannot be asked now: {wallet.feed}: {wallet.reason or 'catching up'}"
+            raise Refusal(Reason.WALLET_NOT_READY, text, "wallet")
+        desk.reconciler.of(wallet.venue, wallet.name).ask_now(desk.now)
+    return Accepted(command.command_id)
 
 
 def find_order(desk: Desk, account: str, text: str) -> Order | None:

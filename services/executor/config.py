@@ -9,7 +9,7 @@ import msgspec
 
 
 class Execution(msgspec.Struct, frozen=True):
-    """Defaults and bounds are those of common/settings.py, which checks them."""
+    """The values are those of common/settings.py, which checks them; 0 here (for tests) switches a timer off."""
 
     place_deadline_ms: int = 5000
     request_life_ms: int = 30_000

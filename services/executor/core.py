@@ -9,14 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from hashlib import blake2b
-from typing import Any
+from typing import Any, cast
 
-from common.effects import Effect, Now, Origin, Reply
+from common.effects import Effect, Now, Origin, Reply, WindDown
 from common.messages import (
+    BalancesResult,
     CancelAll,
     CancelOrder,
     CancelResult,
     Configured,
+    Halt,
+    HaltFound,
+    Judged,
+    Marked,
     MarketListed,
     Message,
     OpenOrdersResult,
@@ -24,30 +29,57 @@ from common.messages import (
     OrderUpdated,
     PlaceOrder,
     PlaceResult,
+    PositionsResult,
+    Reconcile,
     Refused,
+    ReplaceOrder,
+    Resume,
     TimerFired,
     TradesResult,
     UserFeedChanged,
     VenueFill,
+    VenueModeChanged,
     VenueOrderChanged,
     WalletReady,
 )
 from common.reasons import Reason
 from common.types import FeedState
-from services.executor import results
-from services.executor.commands import take_command
+from services.executor import differences, placing, results
+from services.executor.commands import Command, halt, take_command
 from services.executor.config import read_config
 from services.executor.desk import TOPIC, Desk
 from services.executor.order import IN_DOUBT, Order, view_of
 from services.executor.queries import QUERIES, answer_query
 from services.executor.state import dump_state, load_state
+from services.executor.trading import EVERYBODY, Mode
 from services.executor.wallets import configure, next_due, run_due
+from services.executor.winddown import CancelEverything
 
-COMMANDS: frozenset[type[Message]] = frozenset({PlaceOrder, CancelOrder, CancelAll})
+COMMANDS: frozenset[type[Message]] = frozenset(
+    {PlaceOrder, ReplaceOrder, CancelOrder, CancelAll, Halt, Resume, Reconcile}
+)
 
 
 def _on_configured(desk: Desk, message: Configured) -> None:
     configure(desk, read_config(message.settings))
+
+
+def _on_halt_found(desk: Desk, message: HaltFound) -> None:
+    halt(desk, EVERYBODY, Mode.HALTED, message.reason)
+    if message.lookup:
+        desk.look_up_outstanding()
+
+
+def _on_marks(desk: Desk, message: Marked) -> None:
+    desk.valuation.take(message.marks)
+    for row in desk.config.accounts:
+        profit = desk.valuation.profit(row.name, desk.positions)
+        desk.trading.new_day(row.name, desk.now.wall_ns, profit)
+
+
+def _on_venue_mode(desk: Desk, message: VenueModeChanged) -> None:
+    desk.venue_modes[message.venue] = (message.mode, message.reason)
+    desk.log("venue_mode", "warning", venue=message.venue, mode=message.mode, reason=message.reason)
 
 
 def _on_market(desk: Desk, message: MarketListed) -> None:
@@ -59,16 +91,21 @@ def _on_timer(desk: Desk, _message: TimerFired) -> None:
     run_due(desk)
 
 
-FACTS: dict[type[Message], Callable[[Desk, Any], None]] = {
+FACTS: dict[type[Message], Callable[[Desk, Any], object]] = {
     Configured: _on_configured,
     MarketListed: _on_market,
     TimerFired: _on_timer,
+    HaltFound: _on_halt_found,
+    Marked: _on_marks,
+    VenueModeChanged: _on_venue_mode,
     WalletReady: results.on_wallet_ready,
     PlaceResult: results.on_place_result,
     CancelResult: results.on_cancel_result,
     OrderLookup: results.on_lookup,
     OpenOrdersResult: results.on_open_orders,
     TradesResult: results.on_trades,
+    PositionsResult: differences.on_positions,
+    BalancesResult: differences.on_balances,
     VenueOrderChanged: results.on_order_event,
     VenueFill: results.on_fill,
     UserFeedChanged: results.on_feed,
@@ -76,8 +113,13 @@ FACTS: dict[type[Message], Callable[[Desk, Any], None]] = {
 """Only the group itself says these: never taken from an ask."""
 
 
+OWN: frozenset[type[Message]] = frozenset({Configured, TimerFired, Judged, Marked, HaltFound})
+"""Only our own shell says these."""
+
+
 class ExecutorCore:
     queries: frozenset[type[Message]] = QUERIES
+    own: frozenset[type[Message]] = OWN
 
     def __init__(self) -> None:
         self.desk = Desk()
@@ -86,12 +128,16 @@ class ExecutorCore:
         desk = self.desk
         desk.now, desk.out = now, []
         kind = type(message)
-        if isinstance(message, PlaceOrder | CancelOrder | CancelAll):
-            take_command(desk, message, origin)
-        elif kind in FACTS and (origin.lane or kind is Configured):
+        if isinstance(message, Judged):
+            take_command(desk, message.command, origin, message.view)
+        elif kind in COMMANDS:
+            take_command(desk, cast(Command, message), origin)
+        elif kind in FACTS and (origin.lane or kind in OWN):
             FACTS[kind](desk, message)
         else:
             self._refuse(message, origin)
+        while desk.gone:
+            placing.release(desk, desk.gone.pop())
         desk.oms.trim(desk.config.execution.order_history_max, self._forget)
         out, desk.out = desk.out, []
         return out
@@ -141,8 +187,16 @@ class ExecutorCore:
             "fences": len(desk.fences),
             "positions": len(desk.positions),
             "external_fills": len(desk.external),
+            "halted": int(desk.trading.halted is not None),
+            "reconcile_mismatch_count": sum(row.differences for row in desk.reconciler.rows()),
             "account_seq": desk.account_seq,
         }
+
+    def halted(self) -> str | None:
+        return self.desk.trading.halted
+
+    def wind_down(self, why: str) -> WindDown:
+        return CancelEverything(self.desk, why)
 
     def dump(self) -> bytes:
         return dump_state(self.desk)

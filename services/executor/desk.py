@@ -12,11 +12,13 @@ from itertools import islice
 
 from common.effects import Effect, Log, Now, Publish
 from common.fixed import format_micros
-from common.messages import Cancel, Fill, OrderUpdated, Place, QueryOrder
+from common.messages import Cancel, Fill, OrderUpdated, OrderView, Place, QueryOrder
 from common.reasons import Reason
 from common.types import Lifecycle, Settlement, TimeInForce
 from services.executor.actions import Actions
+from services.executor.cash import Purses
 from services.executor.catchup import MS, Wallet, backoff_ns
+from services.executor.commitments import Commitments
 from services.executor.config import Config
 from services.executor.external import External
 from services.executor.fences import Fences
@@ -36,6 +38,10 @@ from services.executor.order import (
     view_of,
 )
 from services.executor.positions import Positions
+from services.executor.reconcile import Reconciler
+from services.executor.risk import Policy
+from services.executor.trading import Mode, Trading
+from services.executor.valuation import Valuation
 
 TOPIC = "orders"
 CANCEL_IDS_MAX = 500
@@ -62,11 +68,20 @@ class Desk:
         self.positions = Positions()
         self.external = External()
         self.wallets: dict[tuple[str, str], Wallet] = {}
+        self.trading = Trading()
+        self.purses = Purses()
+        self.valuation = Valuation()
+        self.reconciler = Reconciler()
+        self.venue_modes: dict[str, tuple[str, str]] = {}
+        self.policies: tuple[Policy, ...] = ()
+        self.commitments = Commitments()
         self.counts: dict[str, int] = {}
         self.account_seq = 0
         self.last_order = 0
         self.now = Now(0, 0)
         self.out: list[Effect] = []
+        self.gone: list[Order] = []
+        """Orders with a successor that are over since this input: the core lets the successors go."""
 
     # --- small things ---
 
@@ -79,14 +94,18 @@ class Desk:
     def wallet_of(self, order: Order) -> Wallet:
         return self.wallets[order.venue, order.wallet]
 
-    def publish(self, order: Order) -> None:
+    def publish(self, order: Order) -> OrderView:
         self.account_seq += 1
-        self.out.append(Publish(TOPIC, OrderUpdated(self.account_seq, view_of(order))))
+        view = view_of(order)
+        self.out.append(Publish(TOPIC, OrderUpdated(self.account_seq, view)))
+        return view
 
     # --- news about an order ---
 
-    def tell(self, order: Order, *events: Event, code: str = "", text: str = "", changed: bool = False) -> None:
-        """Something became known: move the table, do what follows, publish when anything changed."""
+    def tell(
+        self, order: Order, *events: Event, code: str = "", text: str = "", changed: bool = False
+    ) -> OrderView | None:
+        """Something became known: move the table, do what follows, publish (and return) the order when it changed."""
         before = order.state
         for event in events:
             changed = self._apply(order, event, code, text) or changed
@@ -96,10 +115,13 @@ class Desk:
         if before is not order.state:
             self._moved(order, before)
         self._plan_check(order)
-        self._note_confirmed(order)
+        if order.fills:
+            self._note_confirmed(order)
         self.oms.changed(order)
-        if changed:
-            self.publish(order)
+        self.commitments.put(order, self.markets)
+        if order.successor and order.state in TERMINAL and not order.fills_missing:
+            self.gone.append(order)
+        return self.publish(order) if changed else None
 
     def reported(self, order: Order, quantity: int) -> bool:
         """The venue's own word on how much matched; quantities merge by maximum. True when that is news."""
@@ -114,11 +136,12 @@ class Desk:
             return False
         if event in (Event.REFUSED, Event.GIVE_UP) and not order.refused_code:
             order.refused_code, order.refused_text = code, text
-        if event in (Event.GONE, Event.LAPSED):
+        if event in (Event.GONE, Event.LAPSED) or (event is Event.CANCEL and after is State.CANCELLED):
             order.gone_code = order.gone_code or code
             order.gone_text = max(order.gone_text, text, key=lambda said: (len(said), said))
         if not order.placed_ns and (event in _PROOF or (event is Event.GONE and not code)):
             order.placed_ns = self.now.wall_ns
+            self.trading.of(order.account).rejects = 0
             self._log_placed(order)
         changed = after is not order.state
         order.state = after
@@ -165,8 +188,9 @@ class Desk:
     def add_fill(self, order: Order, fill: Fill) -> None:
         """A fill of this order that was not known."""
         order.fills[fill.trade_id] = fill
+        order.told += fill.size
         order.matched_ns = min(order.matched_ns or fill.matched_ns, fill.matched_ns)
-        self.positions.book(fill, order.venue, order.market)
+        self.book(fill, None, order.venue, order.wallet, order.market)
         self.external.list_fill(fill)
         counted = [known for known in order.fills.values() if known.settlement is not Settlement.FAILED]
         size = sum(known.size for known in counted)
@@ -186,9 +210,19 @@ class Desk:
         """A known fill reached another stage or got its hash."""
         order.fills[merged.trade_id] = merged
         if merged.settlement is not known.settlement:
-            self.positions.settle(merged)
+            self.book(merged, known.settlement, order.venue, order.wallet, order.market)
             self._log_failed(order, merged)
         self.tell(order, changed=True)
+
+    def book(self, fill: Fill, before: Settlement | None, venue: str, wallet: str, market: str) -> None:
+        """Everything that is counted from fills: a new one (`before` None), or a new stage of a booked one."""
+        if before is None:
+            self.positions.book(fill, venue, market)
+        else:
+            self.positions.settle(fill, before)
+        self.purses.of(venue, wallet).on_fill(fill, before, self.now.wall_ns)
+        self.reconciler.of(venue, wallet).moved_at(fill.token_id, self.now.wall_ns)
+        self.valuation.changed(fill.account)
 
     def _log_failed(self, order: Order, fill: Fill) -> None:
         if fill.settlement is Settlement.FAILED:
@@ -215,6 +249,9 @@ class Desk:
         doubted: list[Order] = []
         for order in orders:
             order.cancel_asked = True
+            if order.state is State.PENDING:
+                self.tell(order, Event.CANCEL, text="cancelled before it was sent")
+                continue
             if not order.cancel_action:
                 unsent.append(order)
             if order.state in IN_DOUBT:
@@ -253,6 +290,15 @@ class Desk:
         request = QueryOrder(order.lookup_action, order.venue, order.wallet, order.venue_order_id)
         self.out.append(self.actions.send(request, [order.number]))
 
+    def look_up_outstanding(self) -> None:
+        """The journal may not hold the last of what was sent: no place goes out again, each is asked for."""
+        for order in self.oms.open_orders():
+            if order.place_action and (settle := self.actions.withdraw(order.place_action)):
+                self.out.append(settle)
+            if order.state in IN_DOUBT:
+                order.may_resend = False
+                self.tell(order, Event.DOUBT)
+
     def check_soon(self, order: Order) -> None:
         """Look the order up after the usual pause, whatever its state says."""
         if order.open and not order.lookup_action and not order.check_mono:
@@ -267,8 +313,18 @@ class Desk:
             self.wallet_of(order).want_trades(self.now.mono_ns, self.config.execution.lookup_after_ms)
         if order.lookup_action or order.check_mono or not order.open:
             return
-        working = order.state is State.WORKING
-        if (
+        execution, state = self.config.execution, order.state
+        working = state is State.WORKING
+        if state is State.SUBMITTING:
+            if execution.order_timeout_ms:
+                self.oms.check_at(order, self.now.mono_ns + execution.order_timeout_ms * MS)
+        elif state is State.PENDING:
+            if order.replaces:
+                self.oms.check_at(order, order.deadline_mono)
+        elif state is State.CANCELLING and order.cancel_action:
+            if execution.cancel_timeout_ms:
+                self.oms.check_at(order, self.now.mono_ns + execution.cancel_timeout_ms * MS)
+        elif (
             order.state in (State.UNKNOWN, State.RECALLED)
             or (order.state is State.CANCELLING and not order.cancel_action)
             or (working and not order.tif.rests)
@@ -300,4 +356,10 @@ class Desk:
 
     def _may_resend(self, order: Order) -> bool:
         """Only in UNKNOWN: a cancelled order is RECALLED, and no way leads from there to a place."""
-        return order.may_resend and self.now.wall_ns < order.deadline_ns and self.now.mono_ns < order.deadline_mono
+        return (
+            order.may_resend
+            and not order.place_action
+            and self.now.wall_ns < order.deadline_ns
+            and self.now.mono_ns < order.deadline_mono
+            and self.trading.mode(order.account)[0] is not Mode.HALTED
+        )

@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from common.messages import CancelAccepted, PlaceOrder, Refused
+from common.messages import Accepted, CancelAccepted, PlaceOrder, Refused, ReplaceOrder
 
 DAY_NS = 24 * 3600 * 1_000_000_000
 ANSWER_LIFE_NS = 600 * 1_000_000_000
@@ -47,6 +47,13 @@ class ClientIds:
     def find(self, account: str, client_order_id: str) -> ClientId | None:
         return self._rows.get((account, client_order_id))
 
+    def named(self, account: str, client_order_id: str, venue_order_id: str) -> None:
+        """An order was signed after its id was taken."""
+        row = self._rows.get((account, client_order_id))
+        if row is not None:
+            row.venue_order_id = venue_order_id
+            self._by_venue_id[venue_order_id.lower()] = row.number
+
     def number_of(self, venue_order_id: str) -> int | None:
         return self._by_venue_id.get(venue_order_id.lower())
 
@@ -64,7 +71,8 @@ class ClientIds:
 
     def take(self, account: str, client_order_id: str, row: ClientId) -> None:
         self._rows[account, client_order_id] = row
-        self._by_venue_id[row.venue_order_id.lower()] = row.number
+        if row.venue_order_id:
+            self._by_venue_id[row.venue_order_id.lower()] = row.number
 
     def drop(self, account: str, client_order_id: str) -> None:
         row = self._rows.pop((account, client_order_id))
@@ -88,12 +96,20 @@ def fingerprint(command: PlaceOrder, venue: str, condition_id: str, token_id: st
         command.size,
         command.expire_ns,
     )
+    if command.quote or command.max_slippage_bps:
+        content = (*content, command.quote, command.max_slippage_bps)  # type: ignore[assignment]
+    return blake2b(_encode(content), digest_size=_FINGERPRINT_BYTES).digest()
+
+
+def replace_fingerprint(command: ReplaceOrder, number: int) -> bytes:
+    """The same for a replace of order `number`, however that was named."""
+    content = ("replace", number, command.price, command.size)
     return blake2b(_encode(content), digest_size=_FINGERPRINT_BYTES).digest()
 
 
 _encode = msgspec.msgpack.Encoder().encode
 
-Kept: TypeAlias = Refused | CancelAccepted
+Kept: TypeAlias = Refused | CancelAccepted | Accepted
 
 
 class Answer(msgspec.Struct, array_like=True, gc=False, frozen=True):
@@ -103,6 +119,12 @@ class Answer(msgspec.Struct, array_like=True, gc=False, frozen=True):
     number: int = 0
     refused: Refused | None = None
     canceled: CancelAccepted | None = None
+    accepted: Accepted | None = None
+
+    @property
+    def message(self) -> Kept | None:
+        """The answer itself; None for a place."""
+        return self.refused or self.canceled or self.accepted
 
 
 class Answers:
@@ -134,9 +156,13 @@ class Answers:
         _drop_old(self._others, now_mono)
         if len(self._others) >= self._limit:
             self._others.popitem(last=False)
-        refused = answer if isinstance(answer, Refused) else None
-        canceled = answer if isinstance(answer, CancelAccepted) else None
-        self._others[sender, command_id] = Answer(now_mono, 0, refused, canceled)
+        self._others[sender, command_id] = Answer(
+            now_mono,
+            0,
+            answer if isinstance(answer, Refused) else None,
+            answer if isinstance(answer, CancelAccepted) else None,
+            answer if isinstance(answer, Accepted) else None,
+        )
 
     def rows(self) -> list[tuple[str, str, Answer]]:
         return [(*key, answer) for kept in (self._places, self._others) for key, answer in kept.items()]

@@ -22,6 +22,8 @@ class Markets:
         self._by_id: dict[tuple[str, str], Market] = {}
         self._by_word: dict[tuple[str, str], str] = {}
         self._by_token: dict[tuple[str, str], str] = {}
+        self.version = 0
+        """Grows with every market taken."""
         for market in markets:
             self.take(market)
 
@@ -40,6 +42,7 @@ class Markets:
         if key not in self._by_id and len(self._by_id) >= MARKETS_MAX:
             return False
         self._by_id[key] = market
+        self.version += 1
         self._by_word[market.venue, market.slug] = market.condition_id
         for token_id in market.token_ids:
             self._by_token[market.venue, token_id] = market.condition_id

@@ -89,7 +89,7 @@ class Oms:
             number = next(iter(self._done))
             del self._done[number]
             order = self._orders.pop(number)
-            del self._by_venue_id[order.venue_order_id.lower()]
+            self._by_venue_id.pop(order.venue_order_id.lower(), None)
             forget(order)
 
     def check_at(self, order: Order, mono_ns: int) -> None:
@@ -125,9 +125,14 @@ class Oms:
     def done(self) -> list[int]:
         return list(self._done)
 
+    def named(self, order: Order) -> None:
+        """An order was signed: it has its venue's id from here on."""
+        self._by_venue_id[order.venue_order_id.lower()] = order.number
+
     def _insert(self, order: Order) -> None:
         self._orders[order.number] = order
-        self._by_venue_id[order.venue_order_id.lower()] = order.number
+        if order.venue_order_id:
+            self.named(order)
 
 
 def _keep(numbers: dict[int, None], number: int, wanted: bool) -> None:

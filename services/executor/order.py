@@ -22,7 +22,7 @@ class State(StrEnum):
     """The quantity axis."""
 
     PENDING = "PENDING"
-    """Journaled, not yet handed to the gateway."""
+    """Journaled, no copy is on its way: it waits for its predecessor to be gone, or for its next try."""
     SUBMITTING = "SUBMITTING"
     """Handed to the gateway, no answer yet."""
     UNKNOWN = "UNKNOWN"
@@ -46,6 +46,8 @@ class Event(StrEnum):
     """The place leaves for the gateway."""
     DOUBT = "DOUBT"
     """The gateway cannot say whether the venue took it."""
+    RETRY = "RETRY"
+    """Refused for now, and surely not taken: the same signed bytes go out again after a pause."""
     RESEND = "RESEND"
     """Proven absent and allowed again: the same signed bytes go out once more."""
     LIVE = "LIVE"
@@ -71,11 +73,17 @@ S, E = State, Event
 TABLE: dict[State, dict[Event, State]] = {
     S.PENDING: {
         E.SUBMIT: S.SUBMITTING,
-        E.CANCEL: S.CANCELLED,
+        E.CANCEL: S.CANCELLED,  # no copy of it can be anywhere: there is nothing to ask the venue
+        E.LIVE: S.WORKING,  # after a RETRY: the refusal was not the whole truth
+        E.FILL: S.WORKING,
+        E.ALL_FILLED: S.FILLED,
+        E.GONE: S.CANCELLED,
+        E.LAPSED: S.EXPIRED,
         E.REFUSED: S.REJECTED,
     },
     S.SUBMITTING: {
         E.DOUBT: S.UNKNOWN,
+        E.RETRY: S.PENDING,
         E.LIVE: S.WORKING,
         E.FILL: S.WORKING,  # fill before ack: the user channel is faster than the answer to the POST
         E.ALL_FILLED: S.FILLED,
@@ -235,6 +243,17 @@ class Order(msgspec.Struct, array_like=True, gc=False):
     place_action: str = ""
     cancel_action: str = ""
     lookup_action: str = ""
+    asked_size: int = 0
+    """What was asked for, when a policy capped it."""
+    quote: int = 0
+    replaces: int = 0
+    """The number of the order this one takes the place of, while it still waits for it."""
+    successor: int = 0
+    predecessor: str = ""
+    tries: int = 0
+    """How often the venue said `not now`."""
+    told: int = 0
+    """Shares of all fills, also of those that failed to settle."""
 
     @property
     def order_id(self) -> str:
@@ -243,11 +262,6 @@ class Order(msgspec.Struct, array_like=True, gc=False):
     @property
     def open(self) -> bool:
         return self.state not in TERMINAL
-
-    @property
-    def told(self) -> int:
-        """Shares of all fills, also of those that failed to settle."""
-        return sum(fill.size for fill in self.fills.values())
 
     @property
     def matched(self) -> int:
@@ -366,10 +380,12 @@ def reason_of(order: Order) -> tuple[str, str]:
 
 def view_of(order: Order) -> OrderView:
     """The order as clients see it. Fills in the order of matching; a failed fill is shown but not counted."""
-    fills = sorted(order.fills.values(), key=_fill_order)
-    failed = sum(fill.size for fill in fills if fill.settlement is Settlement.FAILED)
-    counted = order.told - failed
-    cash = sum(fill.cash for fill in fills if fill.settlement is not Settlement.FAILED)
+    fills: list[Fill] = []
+    failed = cash = 0
+    if order.fills:
+        fills = sorted(order.fills.values(), key=_fill_order)
+        failed = sum(fill.size for fill in fills if fill.settlement is Settlement.FAILED)
+        cash = sum(fill.cash for fill in fills if fill.settlement is not Settlement.FAILED)
     code, text = reason_of(order)
     return OrderView(
         order_id=order.order_id,
@@ -388,7 +404,7 @@ def view_of(order: Order) -> OrderView:
         price=order.price,
         size=order.size,
         filled_size=order.matched - failed,
-        avg_price=average_price(cash, counted),
+        avg_price=average_price(cash, order.told - failed),
         status=status_of(order),
         lifecycle=lifecycle_of(order),
         reject_reason=code,
@@ -398,6 +414,9 @@ def view_of(order: Order) -> OrderView:
         matched_ns=order.matched_ns,
         confirmed_ns=order.confirmed_ns,
         fills=fills,
+        asked_size=order.asked_size,
+        replaces=order.predecessor,
+        quote=order.quote,
     )
 
 

@@ -8,11 +8,11 @@ can never be a second one; another number, time or wallet gives another salt.
 from __future__ import annotations
 
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from common.effects import Now
-from common.messages import PlaceOrder, WalletReady
-from common.types import TimeInForce
+from common.messages import WalletReady
+from common.types import Side, TimeInForce
 from common.venues.polymarket.amounts import Amounts, signed_price_size
 from common.venues.polymarket.contracts import protocol_version
 from common.venues.polymarket.orders import SIDE_CODE
@@ -23,6 +23,21 @@ EXPIRY_MARGIN_S = 60
 
 DUPLICATE_REFUSED: dict[str, str] = {"polymarket": "forever"}
 """What a venue does with an order id it has seen: only where it is refused for ever may the same bytes go out again."""
+
+
+class Intent(Protocol):
+    """What is read of an order to sign it."""
+
+    @property
+    def number(self) -> int: ...
+    @property
+    def side(self) -> Side: ...
+    @property
+    def tif(self) -> TimeInForce: ...
+    @property
+    def post_only(self) -> bool: ...
+    @property
+    def expire_ns(self) -> int: ...
 
 
 class Pinned(NamedTuple):
@@ -37,40 +52,39 @@ def salt_of(signer: str, number: int, now: Now) -> int:
     return int.from_bytes(blake2b(seed, digest_size=8).digest(), "big") >> 11
 
 
-def wire_expiration(command: PlaceOrder) -> str:
-    if command.tif is not TimeInForce.GTD:
+def wire_expiration(intent: Intent) -> str:
+    if intent.tif is not TimeInForce.GTD:
         return "0"
-    return str(command.expire_ns // 1_000_000_000 + EXPIRY_MARGIN_S)
+    return str(intent.expire_ns // 1_000_000_000 + EXPIRY_MARGIN_S)
 
 
 def pin(
-    command: PlaceOrder,
+    intent: Intent,
     amounts: Amounts,
     token_id: str,
     neg_risk: bool,
     wallet: WalletReady,
     *,
-    number: int,
     version: int,
     now: Now,
 ) -> Pinned:
     """The order as it will be signed. Positions of protocol V2 are always signed for exchange V3."""
     order = PinnedOrder(
-        salt=salt_of(wallet.signer, number, now),
+        salt=salt_of(wallet.signer, intent.number, now),
         maker=wallet.maker,
         signer=wallet.signer,
         token_id=token_id,
         maker_amount=amounts.maker,
         taker_amount=amounts.taker,
-        side=SIDE_CODE[command.side],
+        side=SIDE_CODE[intent.side],
         signature_type=wallet.signature_type,
         timestamp=now.wall_ns // 1_000_000,
         version=max(version, protocol_version(int(token_id))),
         chain_id=wallet.chain_id,
         neg_risk=neg_risk,
-        order_type=command.tif,
-        post_only=command.post_only,
-        expiration=wire_expiration(command),
+        order_type=intent.tif,
+        post_only=intent.post_only,
+        expiration=wire_expiration(intent),
     )
-    _, size = signed_price_size(command.side, amounts.maker, amounts.taker)
+    _, size = signed_price_size(intent.side, amounts.maker, amounts.taker)
     return Pinned(order.venue_order_id, size, encode_pinned(order))

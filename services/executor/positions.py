@@ -15,6 +15,7 @@ import msgspec
 
 from common.messages import Fill, Position
 from common.types import Settlement, Side
+from services.executor.cash import ON_CHAIN
 from services.executor.order import average_price
 
 Key = tuple[str, str]
@@ -75,6 +76,10 @@ class Holding(msgspec.Struct, array_like=True, gc=False):
     now: Tally
     tail: list[Entry]
     confirmed: int = 0
+    mined: int = 0
+    """Shares that are on chain: what the venue lets sell."""
+    adjusted: int = 0
+    """Shares that came or went without a fill of ours, as reconciliation found."""
 
     def add(self, entry: Entry) -> None:
         insort(self.tail, entry, key=Entry.time)
@@ -124,10 +129,32 @@ class Positions:
     """All holdings. The caller sees to it that each fill is booked once and each stage of it is told once."""
 
     def __init__(self, rows: Iterable[tuple[str, str, Holding]] = ()) -> None:
-        self._holdings: dict[Key, Holding] = {(account, token): holding for account, token, holding in rows}
+        self._holdings: dict[Key, Holding] = {}
+        self._accounts: dict[str, dict[str, Holding]] = {}
+        for account, token_id, holding in rows:
+            self._insert(account, token_id, holding)
 
     def __len__(self) -> int:
         return len(self._holdings)
+
+    def find(self, account: str, token_id: str) -> Holding | None:
+        return self._holdings.get((account, token_id))
+
+    def size(self, account: str, token_id: str) -> int:
+        holding = self._holdings.get((account, token_id))
+        return holding.now.size if holding else 0
+
+    def of_account(self, account: str) -> dict[str, Holding]:
+        """Every holding the account ever had, by token."""
+        return self._accounts.get(account, {})
+
+    def tokens(self) -> list[str]:
+        """Tokens somebody holds now."""
+        return sorted({token_id for (_, token_id), holding in self._holdings.items() if holding.now.size})
+
+    def _insert(self, account: str, token_id: str, holding: Holding) -> None:
+        self._holdings[account, token_id] = holding
+        self._accounts.setdefault(account, {})[token_id] = holding
 
     def book(self, fill: Fill, venue: str, market: str) -> None:
         """A new fill, at whatever stage it is first seen."""
@@ -136,21 +163,37 @@ class Positions:
         holding = self._holdings.get((fill.account, fill.token_id))
         if holding is None:
             holding = Holding(venue, market, fill.condition_id, fill.outcome, Tally(), Tally(), [])
-            self._holdings[fill.account, fill.token_id] = holding
+            self._insert(fill.account, fill.token_id, holding)
         entry = _entry(fill)
         holding.add(entry)
+        if fill.settlement in ON_CHAIN:
+            holding.mined += _signed(fill)
         if fill.settlement is Settlement.CONFIRMED:
             holding.confirm(entry.place())
 
-    def settle(self, fill: Fill) -> None:
+    def settle(self, fill: Fill, before: Settlement) -> None:
         """A booked fill reached a new stage."""
         holding = self._holdings.get((fill.account, fill.token_id))
         if holding is None:
             return
+        holding.mined += _signed(fill) * ((fill.settlement in ON_CHAIN) - (before in ON_CHAIN))
         if fill.settlement is Settlement.CONFIRMED:
             holding.confirm(_entry(fill).place())
         elif fill.settlement is Settlement.FAILED:
             holding.reverse(_entry(fill))
+
+    def adjust(self, account: str, token_id: str, size: int, names: tuple[str, str, str, str]) -> None:
+        """Shares moved without a fill (a deposit, a split, a redemption): no money of ours did. `names`: venue, market,
+        condition id, outcome."""
+        holding = self._holdings.get((account, token_id))
+        if holding is None:
+            holding = Holding(*names, Tally(), Tally(), [])
+            self._insert(account, token_id, holding)
+        holding.base.size += size
+        holding.now.size += size
+        holding.confirmed += size
+        holding.mined += size
+        holding.adjusted += size
 
     def views(self, account: str = "") -> list[Position]:
         """Of one account or of all, in the order they were opened; flat ones show what they realised."""
@@ -160,6 +203,10 @@ class Positions:
 
     def rows(self) -> list[tuple[str, str, Holding]]:
         return [(account, token, holding) for (account, token), holding in self._holdings.items()]
+
+
+def _signed(fill: Fill) -> int:
+    return fill.size if fill.side is Side.BUY else -fill.size
 
 
 def _entry(fill: Fill) -> Entry:
@@ -188,7 +235,7 @@ def unexplained(positions: Positions, fills: Iterable[Fill]) -> list[str]:
     """Where the holdings are not exactly what these fills say; empty when everything is conserved."""
     expected: dict[Key, list[int]] = {}
     for fill in fills:
-        row = expected.setdefault((fill.account, fill.token_id), [0, 0, 0, 0])
+        row = expected.setdefault((fill.account, fill.token_id), [0, 0, 0, 0, 0])
         sign = 1 if fill.side is Side.BUY else -1
         if fill.settlement is not Settlement.FAILED:
             row[0] += sign * fill.size
@@ -196,9 +243,20 @@ def unexplained(positions: Positions, fills: Iterable[Fill]) -> list[str]:
             row[2] += fill.fee
         if fill.settlement is Settlement.CONFIRMED:
             row[3] += sign * fill.size
-    shown = {(p.account, p.token_id): [p.size, p.cost - p.realised, p.fees, p.confirmed] for p in positions.views()}
+        if fill.settlement in ON_CHAIN:
+            row[4] += sign * fill.size
+    shown = {
+        (name, token_id): [
+            holding.now.size - holding.adjusted,
+            holding.now.cost - holding.now.realised,
+            holding.now.fees,
+            holding.confirmed - holding.adjusted,
+            holding.mined - holding.adjusted,
+        ]
+        for name, token_id, holding in positions.rows()
+    }
     keys = sorted(expected.keys() | shown.keys())
-    none = [0, 0, 0, 0]
+    none = [0, 0, 0, 0, 0]
     return [
         f"{key}: holds {shown.get(key, none)}, fills say {expected.get(key, none)}"
         for key in keys

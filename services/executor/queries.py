@@ -7,17 +7,25 @@ from __future__ import annotations
 
 from itertools import islice
 
+import msgspec
+
 from common.errors import Refusal
 from common.messages import (
+    AccountsReport,
+    AccountView,
     Fill,
     FillsReport,
+    GetAccounts,
     GetFills,
     GetOrder,
     GetOrders,
     GetPositions,
+    GetReconciliation,
     Message,
     OrdersReport,
+    Position,
     PositionsReport,
+    ReconciliationReport,
     Refused,
 )
 from common.reasons import Reason
@@ -27,7 +35,9 @@ from services.executor.desk import Desk
 from services.executor.external import PREFIX
 from services.executor.order import view_of
 
-QUERIES: frozenset[type[Message]] = frozenset({GetOrder, GetOrders, GetFills, GetPositions})
+QUERIES: frozenset[type[Message]] = frozenset(
+    {GetOrder, GetOrders, GetFills, GetPositions, GetAccounts, GetReconciliation}
+)
 ROWS_MAX = 1000
 """Rows in one report, whatever limit is asked for."""
 
@@ -44,7 +54,14 @@ def answer_query(desk: Desk, message: Message) -> list[Message]:
                 return [_fills(desk, message)]
             case GetPositions():
                 _check_account(desk, message.account)
-                return [PositionsReport(request_id, desk.positions.views(message.account))]
+                return [PositionsReport(request_id, _positions(desk, message.account))]
+            case GetAccounts():
+                _check_account(desk, message.account)
+                names = [row.name for row in desk.config.accounts if message.account in ("", row.name)]
+                return [AccountsReport(request_id, [_account(desk, name) for name in names])]
+            case GetReconciliation():
+                rows = [desk.reconciler.of(wallet.venue, wallet.name).view() for wallet in desk.wallets.values()]
+                return [ReconciliationReport(request_id, rows)]
     except Refusal as refusal:
         return [Refused(request_id, refusal.code, refusal.message, refusal.field)]
     return []
@@ -83,6 +100,55 @@ def _fills(desk: Desk, query: GetFills) -> Message:
             if len(found) == _rows(query.limit):
                 break
     return FillsReport(query.request_id, found)
+
+
+def _positions(desk: Desk, account: str) -> list[Position]:
+    """Holdings with what is reserved, what can be sold now, and what they are worth."""
+    found = []
+    for view in desk.positions.views(account):
+        holding = desk.positions.find(view.account, view.token_id)
+        assert holding is not None, "views come from holdings"
+        reserved = desk.commitments.token(view.account, view.token_id).sells
+        mark = desk.valuation.price(view.token_id)
+        found.append(
+            msgspec.structs.replace(
+                view,
+                reserved=reserved,
+                sellable=max(0, min(view.size, holding.mined) - reserved),
+                mark=mark,
+                unrealised=desk.valuation.value(view.token_id, holding) - holding.now.cost if mark else 0,
+            )
+        )
+    return found
+
+
+def _account(desk: Desk, name: str) -> AccountView:
+    wallet = desk.config.wallet_of(name)
+    assert wallet is not None, "settings name a wallet for every account"
+    purse = desk.purses.of(wallet.venue, wallet.name)
+    reserved = desk.commitments.account(name)
+    mode, reason = desk.trading.mode(name)
+    standing = desk.trading.of(name)
+    tallies = [holding.now for holding in desk.positions.of_account(name).values()]
+    realised, fees = sum(tally.realised for tally in tallies), sum(tally.fees for tally in tallies)
+    profit = desk.valuation.profit(name, desk.positions)
+    return AccountView(
+        account=name,
+        wallet=wallet.name,
+        venue=wallet.venue,
+        trading=mode.value,
+        reason=reason,
+        cash=purse.cash,
+        reserved=reserved.cash,
+        spendable=purse.spendable(desk.commitments.wallet(wallet.venue, wallet.name).cash),
+        inventory=desk.valuation.inventory(name, desk.positions),
+        realised=realised,
+        unrealised=profit - realised + fees,
+        fees=fees,
+        day_pnl=profit - standing.day_equity if standing.day >= 0 else profit,
+        open_orders=reserved.orders,
+        rejects_in_row=standing.rejects,
+    )
 
 
 def _rows(limit: int) -> int:

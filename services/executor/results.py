@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from common.effects import Settle
 from common.messages import (
     CancelResult,
     Fill,
@@ -26,15 +25,21 @@ from common.messages import (
 from common.reasons import Reason
 from common.types import ONE, FeedState, Outcome, Side
 from common.venues.polymarket.fees import taker_fee
+from services.executor import differences
 from services.executor.actions import Action
 from services.executor.catchup import MS, Ask, Wallet
 from services.executor.desk import Desk
 from services.executor.external import account_of
 from services.executor.order import IN_DOUBT, Event, Order, State, merge_settlement, quantity_event
+from services.executor.settling import finish
 from services.executor.wallets import ask_lists, wallet_known
 
 KILLED = frozenset({Reason.FOK_NOT_FILLED, Reason.FAK_NOT_FILLED, Reason.FENCED})
 """Refusals that mean: taken note of and over. The user channel calls the first two a cancellation as well."""
+NOT_NOW = frozenset({Reason.VENUE_RATE_LIMIT, Reason.VENUE_UNAVAILABLE, Reason.OVERLOADED})
+"""Refusals that say nothing about the order: the same bytes may go out again."""
+OURS = frozenset({Reason.HALTED, Reason.DEADLINE_PASSED, Reason.DIGEST_MISMATCH, Reason.BAD_REQUEST, *NOT_NOW})
+"""Refusals that are not the venue's judgement of the order: they do not count as rejects in a row."""
 DUST = 10_000
 """What a venue may leave of an order it calls matched (protocol section 5.3): a hundredth of a share."""
 
@@ -89,7 +94,7 @@ def take_standing(desk: Desk, order: Order, word: str, quantity: int, text: str 
 
 
 def on_place_result(desk: Desk, result: PlaceResult) -> None:
-    action = _finish(desk, result.action_id)
+    action = finish(desk, result.action_id)
     order = _order_of(desk, action)
     if order is None:
         return
@@ -122,8 +127,25 @@ def _refused(desk: Desk, order: Order, result: PlaceResult) -> None:
         _doubted(desk, order, result.code, text)
     elif result.code in KILLED:
         desk.tell(order, Event.GONE, code=code, text=text)
-    else:
+    elif not _try_later(desk, order, result):
+        desk.trading.of(order.account).rejects += result.code not in OURS
         desk.tell(order, Event.REFUSED, code=code, text=text)
+
+
+def _try_later(desk: Desk, order: Order, result: PlaceResult) -> bool:
+    """A venue that says `not now` is asked again with the same bytes, within the order's deadline."""
+    execution = desk.config.execution
+    if result.code not in NOT_NOW or order.state is not State.SUBMITTING or order.tries >= execution.max_retry_attempts:
+        return False
+    pause_ns = max(result.retry_after_ms * MS, execution.retry_base_delay_ms * MS << order.tries)
+    if desk.now.mono_ns + pause_ns >= order.deadline_mono:
+        return False
+    order.tries += 1
+    order.sends -= 1
+    desk.count("places_retried")
+    desk.tell(order, Event.RETRY)
+    desk.oms.check_at(order, desk.now.mono_ns + pause_ns)
+    return True
 
 
 def _doubted(desk: Desk, order: Order, code: Reason, text: str) -> None:
@@ -141,7 +163,7 @@ def _doubted(desk: Desk, order: Order, code: Reason, text: str) -> None:
 
 
 def on_cancel_result(desk: Desk, result: CancelResult) -> None:
-    action = _finish(desk, result.action_id)
+    action = finish(desk, result.action_id)
     if action is None:
         return
     canceled = {venue_order_id.lower() for venue_order_id in result.canceled}
@@ -176,7 +198,7 @@ def _not_canceled(desk: Desk, order: Order, text: str) -> None:
 
 
 def on_lookup(desk: Desk, result: OrderLookup) -> None:
-    action = _finish(desk, result.action_id)
+    action = finish(desk, result.action_id)
     order = _order_of(desk, action)
     if order is None:
         return
@@ -206,25 +228,28 @@ def _found(desk: Desk, order: Order, shown: VenueOrder, asked_ns: int) -> None:
 
 def on_open_orders(desk: Desk, result: OpenOrdersResult) -> None:
     """What is listed is open; what we think open and is not listed needs a look-up by id."""
-    action = _finish(desk, result.action_id)
+    action = finish(desk, result.action_id)
     wallet = wallet_known(desk, action.request.venue, action.request.wallet) if action else None
     if wallet is None:
         return
     complete = result.outcome is Outcome.DONE and result.complete
     wallet.answered(Ask.OPEN_ORDERS, result.action_id, complete, desk.now, desk.config.execution.lookup_after_ms)
+    reconciling = differences.answered(desk, wallet, result.action_id, complete)
     listed = set()
     for shown in result.orders:
         listed.add(shown.venue_order_id.lower())
         order = desk.oms.by_venue_id(shown.venue_order_id)
         if order is None:
             desk.count("foreign_open_orders")
+            if desk.ids.number_of(shown.venue_order_id) is None:
+                differences.order_unexpected(desk, wallet, shown)
         else:
             take_standing(desk, order, shown.status, shown.filled_size, final=False)
     if complete:
-        _look_up_unlisted(desk, wallet, listed, result.asked_ns)
+        _look_up_unlisted(desk, wallet, listed, result.asked_ns, reconciling=reconciling)
 
 
-def _look_up_unlisted(desk: Desk, wallet: Wallet, listed: set[str], asked_ns: int) -> None:
+def _look_up_unlisted(desk: Desk, wallet: Wallet, listed: set[str], asked_ns: int, *, reconciling: bool) -> None:
     for order in desk.oms.open_orders():
         if (
             (order.venue, order.wallet) == (wallet.venue, wallet.name)
@@ -232,18 +257,22 @@ def _look_up_unlisted(desk: Desk, wallet: Wallet, listed: set[str], asked_ns: in
             and order.venue_order_id.lower() not in listed
             and asked_ns > max(order.heard_ns, order.sent_ns)
         ):
+            if reconciling:
+                differences.order_missing(desk, wallet, order)
             desk.look_up(order)
 
 
 def on_trades(desk: Desk, result: TradesResult) -> None:
-    action = _finish(desk, result.action_id)
+    action = finish(desk, result.action_id)
     wallet = wallet_known(desk, action.request.venue, action.request.wallet) if action else None
     if wallet is None:
         return
     complete = result.outcome is Outcome.DONE and result.complete
     wallet.answered(Ask.TRADES, result.action_id, complete, desk.now, desk.config.execution.lookup_after_ms)
+    reconciling = differences.answered(desk, wallet, result.action_id, complete)
     for fill in result.fills:
-        on_fill(desk, fill)
+        if on_fill(desk, fill) and reconciling:
+            differences.fill_missing(desk, wallet, fill, result.asked_ns)
     missing = [order for order in desk.oms.unsettled() if order.fills_missing and order.wallet == wallet.name]
     if missing:
         wallet.want_trades(desk.now.mono_ns, desk.config.execution.lookup_after_ms)
@@ -270,36 +299,36 @@ def on_order_event(desk: Desk, event: VenueOrderChanged) -> None:
     take_standing(desk, order, word, event.filled_size, event.text, final=False)
 
 
-def on_fill(desk: Desk, event: VenueFill) -> None:
-    """One own leg of a trade at one stage; identity is (trade id, own order id)."""
+def on_fill(desk: Desk, event: VenueFill) -> bool:
+    """One own leg of a trade at one stage; identity is (trade id, own order id). True when it was not known."""
     if wallet_known(desk, event.venue, event.wallet) is None:
-        return
+        return False
     if event.size <= 0 or event.cash < 0 or not 0 <= event.price <= ONE:
         desk.count("fills_unreadable")
         desk.log("unreadable_fill", "error", trade_id=event.trade_id, fill_order_id=event.venue_order_id)
-        return
+        return False
     order = desk.oms.by_venue_id(event.venue_order_id)
     if order is None:
-        _foreign_fill(desk, event)
-        return
+        return _foreign_fill(desk, event)
     order.heard_ns = desk.now.wall_ns
     known = order.fills.get(event.trade_id)
     if known is None:
         fill = _fill(desk, event, order.account, order.order_id)
         desk.add_fill(order, fill)
-        return
+        return True
     merged = merge_settlement(known, event.settlement, event.tx_hash)
     if merged is None:
         desk.count("fills_repeated")
     else:
         desk.settle_fill(order, known, merged)
+    return False
 
 
-def _foreign_fill(desk: Desk, event: VenueFill) -> None:
+def _foreign_fill(desk: Desk, event: VenueFill) -> bool:
     """Of an order that is history (then it is known), or of one that is not ours: booked, flagged, never dropped."""
     if desk.ids.number_of(event.venue_order_id) is not None:
         desk.count("fills_of_history")
-        return
+        return False
     known = desk.external.find(event.trade_id, event.venue_order_id)
     if known is None:
         desk.count("orphan_fills")
@@ -307,13 +336,14 @@ def _foreign_fill(desk: Desk, event: VenueFill) -> None:
         fill = _fill(desk, event, account_of(event.wallet), "")
         desk.external.put(fill)
         market = desk.markets.of_token(event.venue, event.token_id)
-        desk.positions.book(fill, event.venue, market.slug if market else "")
-        return
+        desk.book(fill, None, event.venue, event.wallet, market.slug if market else "")
+        return True
     merged = merge_settlement(known, event.settlement, event.tx_hash)
     if merged is not None:
         desk.external.put(merged)
         if merged.settlement is not known.settlement:
-            desk.positions.settle(merged)
+            desk.book(merged, known.settlement, event.venue, event.wallet, "")
+    return False
 
 
 def _fill(desk: Desk, event: VenueFill, account: str, order_id: str) -> Fill:
@@ -344,26 +374,27 @@ def _fill(desk: Desk, event: VenueFill, account: str, order_id: str) -> Fill:
 def on_feed(desk: Desk, event: UserFeedChanged) -> None:
     wallet = wallet_known(desk, event.venue, event.wallet)
     if wallet is not None:
+        was_live = wallet.feed is FeedState.LIVE
         wallet.on_feed(event, desk.now)
         ask_lists(desk, wallet)
+        if was_live and event.state is not FeedState.LIVE and desk.config.execution.on_gap == "cancel_all":
+            _cancel_on_gap(desk, wallet)
         level = "info" if event.state is FeedState.LIVE else "warning"
         desk.log("user_feed", level, wallet=wallet.name, state=event.state.value, reason=event.reason)
+
+
+def _cancel_on_gap(desk: Desk, wallet: Wallet) -> None:
+    """The policy of [execution] on_gap: what rests unwatched is taken out."""
+    orders = [order for order in desk.oms.open_orders() if (order.venue, order.wallet) == (wallet.venue, wallet.name)]
+    desk.cancel(orders)
+    desk.count("cancelled_on_gap", len(orders))
+    desk.log("cancel_on_gap", "warning", wallet=wallet.name, orders=len(orders))
 
 
 def on_wallet_ready(desk: Desk, event: WalletReady) -> None:
     wallet = wallet_known(desk, event.venue, event.wallet)
     if wallet is not None:
         wallet.ready = event
-
-
-def _finish(desk: Desk, action_id: str) -> Action | None:
-    """The action, when this is its first result; its lane need not keep it."""
-    action = desk.actions.finish(action_id)
-    if action is None:
-        desk.count("results_repeated")
-    else:
-        desk.out.append(Settle(action.lane, action_id))
-    return action
 
 
 def _order_of(desk: Desk, action: Action | None) -> Order | None:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import msgspec
 
 from common.instruments import Market
-from common.messages import Fill
+from common.messages import Fill, Mark
 from services.executor.actions import Action, Actions
+from services.executor.cash import Purse, Purses
 from services.executor.catchup import Wallet
 from services.executor.config import Config
 from services.executor.desk import Desk
@@ -21,6 +22,10 @@ from services.executor.markets import Markets
 from services.executor.oms import Oms
 from services.executor.order import Order
 from services.executor.positions import Holding, Positions
+from services.executor.reconcile import Reconciler, Rounds
+from services.executor.trading import Standing, Trading
+from services.executor.valuation import Valuation
+from services.executor.wallets import apply_policies
 
 VERSION = 1
 
@@ -46,6 +51,11 @@ class ExecutorState(msgspec.Struct, array_like=True, gc=False):
     holdings: list[tuple[str, str, Holding]]
     external: list[Fill]
     recent_fills: list[tuple[str, str]]
+    standings: list[Standing] = []
+    purses: list[Purse] = []
+    marks: list[Mark] = []
+    rounds: list[Rounds] = []
+    venue_modes: dict[str, tuple[str, str]] = {}
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -73,6 +83,11 @@ def dump_state(desk: Desk) -> bytes:
             holdings=desk.positions.rows(),
             external=desk.external.fills(),
             recent_fills=desk.external.recent_keys(),
+            standings=desk.trading.rows(),
+            purses=desk.purses.rows(),
+            marks=desk.valuation.rows(),
+            rounds=desk.reconciler.rows(),
+            venue_modes=dict(sorted(desk.venue_modes.items())),
         )
     )
 
@@ -95,4 +110,13 @@ def load_state(data: bytes) -> Desk:
     desk.fences = Fences(state.fences, state.tombstones)
     desk.positions = Positions(state.holdings)
     desk.external = External(state.external, state.recent_fills)
+    desk.trading = Trading(state.standings)
+    desk.purses = Purses(state.purses)
+    desk.valuation = Valuation(state.marks)
+    desk.reconciler = Reconciler(state.rounds)
+    desk.venue_modes = state.venue_modes
+    apply_policies(desk)
+    for order in desk.oms.rows():
+        order.told = sum(fill.size for fill in order.fills.values())
+        desk.commitments.put(order, desk.markets)
     return desk

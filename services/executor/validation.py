@@ -1,7 +1,8 @@
 """Whether a place can be taken at all, and what exactly would be signed. Pure.
 
-In: a PlaceOrder, the market it means, the time. Out: a Ticket, or one Refusal with a stable code, the offending field,
-the value and the rule. Checks run from the outside in: names, kind, price, size. Nothing in here knows orders.
+In: a PlaceOrder, the market it means, the time. Out: nothing, or one Refusal with a stable code, the offending field,
+the value and the rule; then the amounts. Checks run from the outside in: names, kind, price, size. Nothing in here
+knows orders.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import NamedTuple
 
 from common.effects import Now
 from common.errors import Refusal
-from common.fixed import format_micros
+from common.fixed import MICROS_MAX, format_micros
 from common.instruments import Market
 from common.messages import PlaceOrder
 from common.reasons import Reason
@@ -22,28 +23,28 @@ from common.venues.polymarket.amounts import (
     check_size,
     immediate_amounts,
     limit_amounts,
+    market_buy_amounts,
 )
 from services.executor.config import Config, WalletConfig
-from services.executor.markets import Markets
 
 EXPIRY_MIN_NS = 180 * 1_000_000_000
 EXPIRY_MAX_NS = 10 * 366 * 24 * 3600 * 1_000_000_000
 NOTIONAL_MIN = ONE
 """A BUY that takes liquidity must be worth at least this much (protocol section 6, item 4)."""
 
+BPS_MAX = 10_000
 _CLIENT_ID = re.compile(r"[!-~]{1,64}", re.ASCII)
 _OUR_ID = re.compile(r"o-[0-9]+", re.ASCII)
 _SHOWN = 48
 
 
-class Ticket(NamedTuple):
-    """A place that names real things and could be signed."""
+class Named(NamedTuple):
+    """A place that names real things."""
 
     wallet: WalletConfig
     market: Market
     token_id: str
     outcome: str
-    amounts: Amounts
 
 
 def is_id(text: str) -> bool:
@@ -68,11 +69,17 @@ def is_client_order_id(text: str) -> bool:
     return is_id(text) and _OUR_ID.fullmatch(text) is None
 
 
+def wallet_of(account: str, config: Config) -> WalletConfig:
+    """The wallet of an account. Raises Refusal UNKNOWN_ACCOUNT."""
+    wallet = config.wallet_of(account)
+    if wallet is None:
+        raise unknown_account(account, config)
+    return wallet
+
+
 def wallet_for(command: PlaceOrder, config: Config) -> WalletConfig:
     """The wallet of the account, which must be on the venue that is asked for ("" is the wallet's own)."""
-    wallet = config.wallet_of(command.account)
-    if wallet is None:
-        raise unknown_account(command.account, config)
+    wallet = wallet_of(command.account, config)
     if command.venue not in ("", wallet.venue):
         text = f"account {command.account} trades on {wallet.venue}, not on {_shown(command.venue)}"
         raise Refusal(Reason.UNKNOWN_VENUE, text, "venue")
@@ -89,21 +96,22 @@ def unknown_market(word: str) -> Refusal:
     return Refusal(Reason.UNKNOWN_MARKET, text, "market")
 
 
-def check_place(command: PlaceOrder, config: Config, markets: Markets, now: Now) -> Ticket:
-    """Everything that can be said about the command by itself. Raises Refusal."""
-    wallet = wallet_for(command, config)
-    market = markets.find(wallet.venue, command.market)
-    if market is None:
-        raise unknown_market(command.market)
-    index = market.outcome_index(command.outcome)
+def check_place(command: PlaceOrder, named: Named, now: Now) -> None:
+    """What can be said about the command by itself. Raises Refusal."""
+    market = named.market
     _check_kind(command)
     _check_expiry(command, now)
     if not market.accepting:
         raise Refusal(Reason.MARKET_CLOSED, f"{market.slug} does not accept orders (any more)", "market")
-    check_price(command.price, market.tick)
-    _check_size(command, market)
-    amounts = _amounts(command, market)
-    return Ticket(wallet, market, market.token_ids[index], market.outcomes[index], amounts)
+    if command.price or command.order_type is not OrderType.MARKET:
+        check_price(command.price, market.tick)
+    if not 0 <= command.max_slippage_bps <= BPS_MAX:
+        text = f"{command.max_slippage_bps} is not between 0 and {BPS_MAX} basis points"
+        raise Refusal(Reason.BAD_NUMBER, text, "max_slippage_bps")
+    if command.quote:
+        _check_quote(command)
+    else:
+        _check_size(command, market)
 
 
 def _check_kind(command: PlaceOrder) -> None:
@@ -139,21 +147,47 @@ def check_price(price: int, tick: int) -> None:
     raise Refusal(Reason.BAD_TICK, text, "price")
 
 
+def _check_quote(command: PlaceOrder) -> None:
+    if command.order_type is not OrderType.MARKET or command.side is not Side.BUY:
+        raise Refusal(Reason.BAD_REQUEST, "an amount of money is for market BUY orders; others give a size", "quote")
+    if command.size:
+        raise Refusal(Reason.BAD_REQUEST, "give a size or an amount of money, not both", "quote")
+    if not NOTIONAL_MIN <= command.quote <= MICROS_MAX:
+        text = f"${format_micros(command.quote)} is below the venue's minimum of $1 for a BUY that takes"
+        raise Refusal(Reason.NOTIONAL_TOO_SMALL, text, "quote")
+
+
 def _check_size(command: PlaceOrder, market: Market) -> None:
     size = command.size
     check_size(size)
     if size % SIZE_STEP:
         text = f"size {format_micros(size)} has more than two decimals, which is all that can be signed"
         raise Refusal(Reason.BAD_SIZE, text, "size")
-    if command.tif.rests and size < market.min_size:
+    if command.tif.rests:
+        check_resting_size(size, market)
+
+
+def check_resting_size(size: int, market: Market) -> None:
+    """The venue's minimum for an order that may rest. Raises Refusal."""
+    if size < market.min_size:
         text = f"size {format_micros(size)} is below the minimum of {format_micros(market.min_size)} of {market.slug}"
         raise Refusal(Reason.SIZE_TOO_SMALL, text, "size")
 
 
-def _amounts(command: PlaceOrder, market: Market) -> Amounts:
+def resting_amounts(side: Side, price: int, size: int, tick: int) -> Amounts:
+    """What is signed for an order that may rest. Raises Refusal for a price off the grid or a size that is nothing."""
+    return limit_amounts(side, price, size, tick)
+
+
+def amounts_of(command: PlaceOrder, market: Market, price: int, size: int, quote: int) -> Amounts:
+    """What is signed. Raises Refusal when it cannot be, or is worth less than the venue takes."""
     if command.tif.rests:
-        return limit_amounts(command.side, command.price, command.size, market.tick)
-    amounts = immediate_amounts(command.side, command.price, command.size, market.tick)
+        check_resting_size(size, market)  # again: a policy may have capped it
+        return resting_amounts(command.side, price, size, market.tick)
+    if quote:
+        amounts = market_buy_amounts(quote, price, market.tick)
+    else:
+        amounts = immediate_amounts(command.side, price, size, market.tick)
     if command.side is Side.BUY and amounts.maker < NOTIONAL_MIN:
         text = f"a {command.tif} BUY worth ${format_micros(amounts.maker)} is below the venue's minimum of $1"
         raise Refusal(Reason.NOTIONAL_TOO_SMALL, text, "size")

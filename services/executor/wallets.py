@@ -6,20 +6,31 @@ its state, as its orders and fills still need it.
 
 from __future__ import annotations
 
-from common.messages import QueryOpenOrders, QueryTrades
+from common.messages import QueryBalances, QueryOpenOrders, QueryPositions, QueryTrades
+from services.executor import placing
+from services.executor.actions import Request
 from services.executor.catchup import MS, OVERLAP_NS, Ask, Wallet
 from services.executor.config import Config
 from services.executor.desk import Desk
-from services.executor.order import SETTLED
+from services.executor.order import SETTLED, Event, State
+from services.executor.reconcile import Question
+from services.executor.risk import compile_policies
 
 
 def configure(desk: Desk, config: Config) -> None:
     desk.config = config
     desk.ids.limit = config.execution.idempotency_max
+    apply_policies(desk)
     for row in config.wallets:
         key = (row.venue, row.name)
         if key not in desk.wallets:
             desk.wallets[key] = Wallet(row.venue, row.name, desk.now.wall_ns)
+
+
+def apply_policies(desk: Desk) -> None:
+    """Compile the risk policies of the settings in force."""
+    desk.policies = compile_policies(desk.config.risk.policies)
+    desk.trading.placed_kept = max((row.config.max_orders for row in desk.policies), default=0)
 
 
 def wallet_known(desk: Desk, venue: str, name: str) -> Wallet | None:
@@ -35,14 +46,21 @@ def run_due(desk: Desk) -> None:
         ask_lists(desk, wallet)
         if wallet.trades_due(desk.now.mono_ns):
             _ask_trades_again(desk, wallet)
+        _ask_differences(desk, wallet)
     while (order := desk.oms.pop_due(desk.now.mono_ns)) is not None:
-        if order.open:
+        if order.state is State.PENDING:
+            placing.run_pending(desk, order)
+        elif order.state is State.SUBMITTING:
+            desk.count("places_timed_out")
+            desk.tell(order, Event.DOUBT)  # order_timeout_ms: the gateway did not answer in time
+        elif order.open:
             desk.look_up(order)
     desk.fences.expire(desk.now.mono_ns)
 
 
 def next_due(desk: Desk) -> int | None:
     dues = [due for wallet in desk.wallets.values() if (due := wallet.next_due()) is not None]
+    dues += [due for rounds in desk.reconciler.rows() if (due := rounds.next_due()) is not None]
     check = desk.oms.next_check()
     if check is not None:
         dues.append(check)
@@ -63,6 +81,32 @@ def ask_lists(desk: Desk, wallet: Wallet) -> None:
             request = QueryTrades(action_id, wallet.venue, wallet.name, _trades_after(desk, wallet))
         desk.out.append(desk.actions.send(request, []))
         wallet.asked(ask, action_id)
+
+
+def _ask_differences(desk: Desk, wallet: Wallet) -> None:
+    """Begin a round of reconciliation when one is due and the wallet can be asked."""
+    execution = desk.config.execution
+    rounds = desk.reconciler.of(wallet.venue, wallet.name)
+    if not wallet.caught_up:
+        rounds.stop()
+        return
+    rounds.plan(desk.now, execution.reconcile_interval_sec, execution.reconcile_incremental_sec)
+    for question in rounds.due(desk.now, execution.reconcile_interval_sec, execution.reconcile_incremental_sec):
+        action_id = desk.actions.next_id()
+        desk.out.append(desk.actions.send(_request(desk, wallet, question, action_id), []))
+        rounds.asked(action_id, question)
+
+
+def _request(desk: Desk, wallet: Wallet, question: Question, action_id: str) -> Request:
+    match question:
+        case Question.OPEN_ORDERS:
+            return QueryOpenOrders(action_id, wallet.venue, wallet.name)
+        case Question.TRADES:
+            return QueryTrades(action_id, wallet.venue, wallet.name, _trades_after(desk, wallet))
+        case Question.POSITIONS:
+            return QueryPositions(action_id, wallet.venue, wallet.name)
+        case Question.BALANCES:
+            return QueryBalances(action_id, wallet.venue, wallet.name)
 
 
 def _ask_trades_again(desk: Desk, wallet: Wallet) -> None:

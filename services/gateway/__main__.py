@@ -7,13 +7,15 @@ from collections.abc import Awaitable, Callable
 from random import SystemRandom
 
 from common.edge import Edge
+from common.halt import HaltMarker
 from common.service import run_edge
 from services.gateway.transport import VenueDesk
 from services.gateway.wallets import load_wallets
 
 
 async def start(edge: Edge) -> Callable[[], Awaitable[None]] | None:
-    desk = VenueDesk(edge, load_wallets(edge.settings), rng=SystemRandom())
+    marker = HaltMarker(edge.settings.paths.data_dir)
+    desk = VenueDesk(edge, load_wallets(edge.settings), rng=SystemRandom(), halted=marker.read)
     desk.start()
     return desk.close
 

@@ -14,14 +14,18 @@ import msgspec
 
 from common.effects import Origin
 from common.messages import (
+    BalancesResult,
     Cancel,
     CancelResult,
     OpenOrdersResult,
     OrderLookup,
     Place,
     PlaceResult,
+    PositionsResult,
+    QueryBalances,
     QueryOpenOrders,
     QueryOrder,
+    QueryPositions,
     QueryTrades,
     Timings,
     TradesResult,
@@ -29,8 +33,8 @@ from common.messages import (
 from common.reasons import Reason
 from common.types import Outcome
 
-Action = Place | Cancel | QueryOrder | QueryOpenOrders | QueryTrades
-Result = PlaceResult | CancelResult | OrderLookup | OpenOrdersResult | TradesResult
+Action = Place | Cancel | QueryOrder | QueryOpenOrders | QueryTrades | QueryPositions | QueryBalances
+Result = PlaceResult | CancelResult | OrderLookup | OpenOrdersResult | TradesResult | PositionsResult | BalancesResult
 
 FINISHED_MAX = 10_000
 """Ends of places remembered for an action that is asked again; the oldest is forgotten first."""
@@ -193,9 +197,14 @@ def fenced_result(action: Action) -> Result:
     return result_without_venue(action, Outcome.REFUSED, Reason.FENCED, text)
 
 
-def may_send(job: Job, wall_ns: int) -> tuple[Reason, str] | None:
-    """Why a place may not be sent (any more), or None. Checked last before the request is written."""
+def may_send(job: Job, wall_ns: int, halted: str = "") -> tuple[Reason, str] | None:
+    """Why a place may not be sent (any more), or None. Checked last before the request is written.
+
+    `halted` is what the durable halt marker says (common/halt.py).
+    """
     assert isinstance(job.action, Place)
+    if halted:
+        return Reason.HALTED, f"trading is halted: {halted}"
     if job.fenced:
         return Reason.FENCED, "a cancel of this order came"
     if wall_ns >= job.action.deadline_ns:
@@ -228,3 +237,7 @@ def result_without_venue(action: Action, outcome: Outcome, code: Reason, text: s
             return OpenOrdersResult(action_id, outcome, code, text, received_ns, False, [])
         case QueryTrades():
             return TradesResult(action_id, outcome, code, text, received_ns, False, [])
+        case QueryPositions():
+            return PositionsResult(action_id, outcome, code, text, received_ns, False, [])
+        case QueryBalances():
+            return BalancesResult(action_id, outcome, code, text, received_ns)

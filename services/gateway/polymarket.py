@@ -15,26 +15,33 @@ from urllib.parse import quote
 import msgspec
 
 from common.errors import ConfigError, Refusal
+from common.fixed import MICROS_MAX
 from common.messages import (
+    BalancesResult,
     Cancel,
     CancelResult,
     OpenOrdersResult,
     OrderLookup,
     Place,
     PlaceResult,
+    PositionsResult,
+    QueryBalances,
     QueryOpenOrders,
     QueryOrder,
+    QueryPositions,
     QueryTrades,
     Timings,
     TradesResult,
     VenueFill,
     VenueOrder,
+    VenuePosition,
     WalletReady,
 )
 from common.reasons import Reason
 from common.types import Outcome
 from common.venues.polymarket.auth import L2Credentials, L2Signer
 from common.venues.polymarket.errors import CancelVerdict, classify_cancel, classify_place
+from common.venues.polymarket.holdings import parse_holdings
 from common.venues.polymarket.orders import POLY_1271, post_body, sign_order
 from common.venues.polymarket.pinned import PinnedOrder, decode_pinned
 from common.venues.polymarket.signing import Signer, checksum_address
@@ -45,6 +52,7 @@ from common.venues.polymarket.wire import (
     OpenOrder,
     decode_json,
     encode_json,
+    parse_balance,
     parse_open_order,
     parse_order_lookup,
     parse_page,
@@ -54,6 +62,7 @@ from common.venues.polymarket.wire import (
 VENUE = "polymarket"
 CANCEL_CHUNK = 1000
 PAGES_MAX = 1000
+HELD_PAGE = 500
 _NOT_FOUND = re.compile(r"not found|can.?t be found", re.IGNORECASE)
 _TEXT_MAX = 300
 
@@ -256,6 +265,74 @@ def _cancel_verdict(answer: Answer) -> CancelVerdict:
     outcome = verdict.outcome if answer.sent else Outcome.REFUSED
     code = verdict.reason if answer.sent else Reason.VENUE_UNAVAILABLE
     return msgspec.structs.replace(verdict, outcome=outcome, reason=code, message=f"{verdict.message}: {answer.text}")
+
+
+# --- money and holdings ---
+
+
+def balance_request(wallet: VenueWallet, at_s: int) -> Request:
+    path = "/balance-allowance"
+    query = (("asset_type", "COLLATERAL"), ("signature_type", str(wallet.signature_type)))
+    return Request("GET", path, wallet.headers(at_s, "GET", path), None, query)
+
+
+def balance_result(action: QueryBalances, answer: Answer, asked_ns: int) -> BalancesResult:
+    """The wallet's money; `allowance` is the largest any exchange contract may take."""
+    if answer.status != 200:
+        return BalancesResult(action.action_id, *_read_failure(answer), asked_ns)
+    try:
+        balance = parse_balance(answer.body)
+    except Refusal as refusal:
+        text = f"unreadable balance: {refusal.message}"
+        return BalancesResult(action.action_id, Outcome.UNKNOWN, Reason.VENUE_UNKNOWN_OUTCOME, text, asked_ns)
+    cash = min(balance.balance, MICROS_MAX)
+    allowance = min(max(balance.allowances.values(), default=cash), MICROS_MAX)
+    return BalancesResult(action.action_id, Outcome.DONE, Reason.OK, "", asked_ns, cash, allowance)
+
+
+class HeldListing:
+    """One paged read of the Data API: asks until the last page, and knows whether it saw everything."""
+
+    def __init__(self, action: QueryPositions, wallet: VenueWallet) -> None:
+        self._action = action
+        self._wallet = wallet
+        self._cursor: str | None = ""
+        self._seen: set[str] = set()
+        self._held: list[VenuePosition] = []
+        self._failure: tuple[Outcome, Reason, str] | None = None
+
+    def next_request(self) -> Request | None:
+        """The request for the next page; None when there is nothing more to ask."""
+        if self._cursor is None:
+            return None
+        query = [("user", self._wallet.maker), ("limit", str(HELD_PAGE))]
+        if self._cursor:
+            query.append(("cursor", self._cursor))
+        return Request("GET", "/v2/positions", {}, None, tuple(query))
+
+    def take(self, answer: Answer) -> None:
+        cursor, self._cursor = self._cursor, None
+        if answer.status != 200:
+            self._failure = _read_failure(answer)
+            return
+        try:
+            page = parse_holdings(answer.body)
+        except Refusal as refusal:
+            self._failure = (Outcome.UNKNOWN, Reason.VENUE_UNKNOWN_OUTCOME, f"unreadable page: {refusal.message}")
+            return
+        self._held += [VenuePosition(row.token_id, row.size) for row in page.held]
+        self._seen.add(cursor or "")
+        if page.next_cursor in self._seen or len(self._seen) >= PAGES_MAX:
+            if page.next_cursor:
+                text = f"the pages do not end ({len(self._seen)} read)"
+                self._failure = (Outcome.UNKNOWN, Reason.VENUE_UNKNOWN_OUTCOME, text)
+        else:
+            self._cursor = page.next_cursor or None
+
+    def result(self, asked_ns: int) -> PositionsResult:
+        outcome, code, text = self._failure or (Outcome.DONE, Reason.OK, "")
+        complete = self._failure is None
+        return PositionsResult(self._action.action_id, outcome, code, text, asked_ns, complete, self._held)
 
 
 # --- lists, page by page ---

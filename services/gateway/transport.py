@@ -21,14 +21,17 @@ from common.messages import (
     Message,
     OrderLookup,
     Place,
+    QueryBalances,
     QueryOpenOrders,
     QueryOrder,
+    QueryPositions,
     QueryTrades,
     Timings,
 )
 from common.reasons import Reason
 from common.types import Outcome
 from services.gateway.core import (
+    Action,
     Admission,
     Job,
     Kind,
@@ -42,10 +45,13 @@ from services.gateway.core import (
 from services.gateway.polymarket import (
     VENUE,
     Answer,
+    HeldListing,
     Listing,
     Request,
     VenueWallet,
     adopted_result,
+    balance_request,
+    balance_result,
     cancel_requests,
     cancel_result,
     checked_order,
@@ -79,8 +85,10 @@ class VenueDesk:
         wallets: dict[str, VenueWallet],
         *,
         rng: Random,
+        halted: Callable[[], str],
         wall_ns: Callable[[], int] = time.time_ns,
     ) -> None:
+        """`halted`: why no place may leave now, "" when it may (common/halt.py)."""
         settings = edge.settings.gateway
         self._edge = edge
         self._wallets = wallets
@@ -102,6 +110,14 @@ class VenueDesk:
             )
             for kind, count in connections.items()
         }
+        self._data = HttpClient(
+            edge.settings.polymarket.data_url,
+            total_timeout_s=settings.request_timeout_ms / 1000,
+            connect_timeout_s=settings.connect_timeout_ms / 1000,
+            connections=QUERIES_IN_FLIGHT,
+            counters=edge.counters,
+        )
+        self._halted = halted
 
     def start(self) -> None:
         """Serve the lanes, announce the wallets, and become ready once the venue answers."""
@@ -112,7 +128,7 @@ class VenueDesk:
         self._edge.spawn(self.keep_warm(), "keep-warm")
 
     async def close(self) -> None:
-        for http in self._http.values():
+        for http in (*self._http.values(), self._data):
             await http.close()
 
     def announce(self) -> None:
@@ -146,7 +162,7 @@ class VenueDesk:
     # --- in and out ---
 
     def on_action(self, message: Message, origin: Origin, repeat: bool) -> None:
-        if not isinstance(message, Place | Cancel | QueryOrder | QueryOpenOrders | QueryTrades):
+        if not isinstance(message, Action):
             self._edge.counters["actions_unknown"] += 1
             self._edge.log.error("unknown_action", action=type(message).__name__, lane=origin.lane)
             return
@@ -196,12 +212,16 @@ class VenueDesk:
                 return await self._look_up(action, wallet, Kind.QUERY)
             case QueryOpenOrders() | QueryTrades():
                 return await self._list(action, wallet)
+            case QueryPositions():
+                return await self._positions(action, wallet)
+            case QueryBalances():
+                return await self._balances(action, wallet)
 
     @staticmethod
     def _refuse(job: Job, code: Reason, text: str) -> Result:
         return result_without_venue(job.action, Outcome.REFUSED, code, text, job.received_ns)
 
-    # --- the five actions ---
+    # --- the actions ---
 
     async def _place(self, job: Job, place: Place, wallet: VenueWallet) -> Result:
         try:
@@ -212,7 +232,7 @@ class VenueDesk:
             known = await self._before_repeat(job, place, wallet)
             if known is not None:
                 return known
-        forbidden = may_send(job, self._wall_ns())
+        forbidden = may_send(job, self._wall_ns(), self._halted())
         if forbidden is not None:
             return not_sent_result(job, forbidden)
         request = place_request(pinned, wallet, self._seconds())
@@ -251,6 +271,19 @@ class VenueDesk:
         while (request := listing.next_request(self._seconds())) is not None:
             listing.take(await self._ask(Kind.QUERY, request))
         return listing.result(asked_ns)
+
+    async def _positions(self, action: QueryPositions, wallet: VenueWallet) -> Result:
+        asked_ns = self._wall_ns()
+        listing = HeldListing(action, wallet)
+        while (request := listing.next_request()) is not None:
+            outcome = await self._data.request(request.method, request.path, query=request.query)
+            listing.take(answer_of(outcome))
+        return listing.result(asked_ns)
+
+    async def _balances(self, action: QueryBalances, wallet: VenueWallet) -> Result:
+        asked_ns = self._wall_ns()
+        answer = await self._ask(Kind.QUERY, balance_request(wallet, self._seconds()))
+        return balance_result(action, answer, asked_ns)
 
     # --- HTTP ---
 

@@ -44,6 +44,7 @@ SHELLS = {
     "common.bus": "ZeroMQ",
     "common.checkpoint": "files",
     "common.durable": "files",
+    "common.halt": "files",
     "common.edge": "the asyncio shell",
     "common.epochs": "files",
     "common.heart": "the synchronous shell",

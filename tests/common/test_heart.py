@@ -30,6 +30,7 @@ class Toy:
     """Answers every deposit; its state is the descriptors that are open when it is asked for."""
 
     queries: frozenset[type[Message]] = frozenset()
+    own: frozenset[type[Message]] = frozenset()
 
     def __init__(self) -> None:
         self.count = 0
@@ -49,6 +50,12 @@ class Toy:
 
     def outstanding(self) -> list[Effect]:
         return []
+
+    def halted(self) -> None:
+        """Never."""
+
+    def wind_down(self, why: str) -> None:
+        """At once."""
 
     def missing(self) -> str:
         return ""

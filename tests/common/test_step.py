@@ -11,6 +11,7 @@ class Counting:
     """A core that counts what it is given."""
 
     queries: frozenset[type[Message]] = frozenset()
+    own: frozenset[type[Message]] = frozenset()
 
     def __init__(self) -> None:
         self.seen: list[tuple[Message, Origin, Now]] = []
@@ -30,6 +31,12 @@ class Counting:
 
     def outstanding(self) -> list[Effect]:
         return []
+
+    def halted(self) -> None:
+        """Never."""
+
+    def wind_down(self, why: str) -> None:
+        """At once."""
 
     def missing(self) -> str:
         return ""

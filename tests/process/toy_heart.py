@@ -13,6 +13,7 @@ class ToyCore:
     """Adds deposits up, each command id once."""
 
     queries: frozenset[type[Message]] = frozenset({GetBalances})
+    own: frozenset[type[Message]] = frozenset()
 
     def __init__(self) -> None:
         self.total = 0
@@ -45,6 +46,12 @@ class ToyCore:
 
     def outstanding(self) -> list[Effect]:
         return []
+
+    def halted(self) -> None:
+        """Never."""
+
+    def wind_down(self, why: str) -> None:
+        """At once."""
 
     def missing(self) -> str:
         return ""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import TypeVar
 
 from common.effects import Effect, Log, Now, Origin, Publish, Reply, Send, Settle
 from common.instruments import Market
 from common.messages import (
+    BookView,
     Cancel,
     CancelAll,
     CancelOrder,
@@ -16,6 +18,8 @@ from common.messages import (
     Fill,
     GetFills,
     GetOrder,
+    Judged,
+    Level,
     MarketListed,
     Message,
     OpenOrdersResult,
@@ -75,22 +79,53 @@ FEED = Origin("market_data", "instruments")
 T = TypeVar("T")
 
 
-def settings(**execution: int) -> str:
+UNTIMED = {
+    "order_timeout_ms": 0,
+    "cancel_timeout_ms": 0,
+    "max_retry_attempts": 0,
+    "reconcile_interval_sec": 0,
+    "reconcile_incremental_sec": 0,
+}
+"""Timers most tests are not about; a test that is names its own."""
+
+
+def settings(*, policies: Sequence[dict[str, object]] = (), **execution: int | str) -> str:
     return json.dumps(
         {
             "mode": "demo",
             "polymarket": {"chain_id": 137, "protocol_version": 2, "clob_url": "http://127.0.0.1:1"},
             "wallets": [{"name": "main", "venue": "polymarket", "signature_type": 0, "funder": ""}],
             "accounts": [{"name": "default", "wallet": "main"}, {"name": "other", "wallet": "main"}],
-            "execution": execution,
+            "execution": {**UNTIMED, **execution},
+            "risk": {"policies": list(policies)},
         }
     )
+
+
+def view(
+    bids: Sequence[Level] = (),
+    asks: Sequence[Level] = (),
+    *,
+    token_id: str = UP,
+    whole: bool = True,
+    state: FeedState = FeedState.LIVE,
+    age_ms: int = 10,
+) -> BookView:
+    """A book view, levels best first."""
+    return BookView(token_id, list(bids), list(asks), whole, whole, MARKET.tick, state, "", 1, 1, age_ms)
 
 
 class Driver:
     """`out` holds the effects of the last input, `all` of every input; `inputs` can be replayed."""
 
-    def __init__(self, core: ExecutorCore | None = None, *, ready: bool = True, **execution: int) -> None:
+    def __init__(
+        self,
+        core: ExecutorCore | None = None,
+        *,
+        ready: bool = True,
+        policies: Sequence[dict[str, object]] = (),
+        **execution: int | str,
+    ) -> None:
         self.core = core or ExecutorCore()
         self.now = Now(START, 1)
         self.out: list[Effect] = []
@@ -98,7 +133,7 @@ class Driver:
         self.inputs: list[tuple[Message, Origin, Now]] = []
         self._commands = 0
         if core is None:
-            self.do(Configured(settings(**execution)), Origin("executor"))
+            self.do(Configured(settings(policies=policies, **execution)), Origin("executor"))
             self.do(MarketListed(MARKET), FEED)
             self.do(MarketListed(CLOSED), FEED)
         if core is None and ready:
@@ -193,28 +228,32 @@ class Driver:
         size: int = 10_000_000,
         expire_ns: int = 0,
         deadline_ns: int = 0,
+        quote: int = 0,
+        max_slippage_bps: int = 0,
+        view: BookView | None = None,
         origin: Origin = CLI,
     ) -> Message:
+        """A place; with `view` as the executor's shell journals it."""
         self._commands += 1
-        self.do(
-            PlaceOrder(
-                command_id or f"c-{self._commands}",
-                account,
-                client_order_id,
-                venue,
-                market,
-                outcome,
-                side,
-                order_type,
-                tif,
-                post_only,
-                price,
-                size,
-                expire_ns,
-                deadline_ns,
-            ),
-            origin,
+        command = PlaceOrder(
+            command_id or f"c-{self._commands}",
+            account,
+            client_order_id,
+            venue,
+            market,
+            outcome,
+            side,
+            order_type,
+            tif,
+            post_only,
+            price,
+            size,
+            expire_ns,
+            deadline_ns,
+            quote,
+            max_slippage_bps,
         )
+        self.do(Judged(command, view) if view else command, origin)
         return self.answer()
 
     def placed(self, client_order_id: str = "", **words: object) -> Place:

@@ -34,17 +34,17 @@ LETTERS = {
     "f": State.FILLED,
 }
 CELLS = """
-    -  SUBMIT DOUBT RESEND LIVE FILL ALL_FILLED CANCEL GONE LAPSED REFUSED GIVE_UP
-    PENDING     S . . . . . c . . x .
-    SUBMITTING  . U . W W f R c e x .
-    UNKNOWN     . U S W W f R c e x x
-    RECALLED    . R . C C f R c e x x
-    WORKING     . W . W W f C c e W .
-    CANCELLING  . C . C C f C c e C .
-    REJECTED    . x . W W f . c e x .
-    CANCELLED   . c . c c f . c e c .
-    EXPIRED     . e . e e f . e e e .
-    FILLED      . f . f f f . f f f .
+    -  SUBMIT DOUBT RETRY RESEND LIVE FILL ALL_FILLED CANCEL GONE LAPSED REFUSED GIVE_UP
+    PENDING     S . . . W W f c c e x .
+    SUBMITTING  . U P . W W f R c e x .
+    UNKNOWN     . U . S W W f R c e x x
+    RECALLED    . R . . C C f R c e x x
+    WORKING     . W . . W W f C c e W .
+    CANCELLING  . C . . C C f C c e C .
+    REJECTED    . x . . W W f . c e x .
+    CANCELLED   . c . . c c f . c e c .
+    EXPIRED     . e . . e e f . e e e .
+    FILLED      . f . . f f f . f f f .
 """
 HEAD, *ROWS = (row.split() for row in CELLS.strip().splitlines())
 EXPECTED = [
@@ -166,7 +166,7 @@ def test_projections_to_the_words_of_specs_3_and_4(
 ) -> None:
     order = _order(State[state], reported=reported)
     for index, (size, settlement) in enumerate(fills):
-        order.fills[f"t-{index}"] = _fill(f"t-{index}", size, settlement)
+        _give(order, {**order.fills, f"t-{index}": _fill(f"t-{index}", size, settlement)})
 
     assert status_of(order) is Status[status]
     assert lifecycle_of(order) is Lifecycle[lifecycle]
@@ -180,7 +180,7 @@ def test_every_word_of_both_vocabularies_can_be_reached() -> None:
 
 def test_a_failed_fill_is_shown_but_not_counted() -> None:
     order = _order(State.FILLED)
-    order.fills = {"t-0": _fill("t-0", 4, X, cash=1), "t-1": _fill("t-1", 6, C, cash=3)}
+    _give(order, {"t-0": _fill("t-0", 4, X, cash=1), "t-1": _fill("t-1", 6, C, cash=3)})
 
     view = view_of(order)
 
@@ -191,7 +191,7 @@ def test_a_failed_fill_is_shown_but_not_counted() -> None:
 
 def test_the_venues_word_and_our_fills_merge_by_maximum() -> None:
     order = _order(State.WORKING, reported=7)
-    order.fills = {"t-0": _fill("t-0", 4, F)}
+    _give(order, {"t-0": _fill("t-0", 4, F)})
 
     assert order.matched == 7
     assert order.fills_missing
@@ -236,6 +236,12 @@ def _order(state: State, *, reported: int = 0) -> Order:
         reported=reported,
         fills={},
     )
+
+
+def _give(order: Order, fills: dict[str, Fill]) -> None:
+    """As the desk adds them, one after the other."""
+    order.fills = fills
+    order.told = sum(fill.size for fill in fills.values())
 
 
 def _fill(trade_id: str = "t", size: int = 1, settlement: Settlement = F, cash: int = 0) -> Fill:

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
-import msgspec
+from typing import Any, NamedTuple
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from common.effects import Now
-from common.messages import PlaceOrder, WalletReady
-from common.types import OrderType, Side, TimeInForce
+from common.messages import WalletReady
+from common.types import Side, TimeInForce
 from common.venues.polymarket.amounts import Amounts
 from common.venues.polymarket.orders import SALT_MAX
 from common.venues.polymarket.pinned import PinnedOrder, decode_pinned
@@ -15,14 +16,21 @@ from tests.services.executor.driver import ADDRESS, UP
 
 NOW = Now(1_790_000_000_123_456_789, 42)
 WALLET = WalletReady("polymarket", "main", ADDRESS, ADDRESS, 1, 137, "key")
-COMMAND = PlaceOrder(
-    "c", "default", "id", "", "m", "Up", Side.SELL, OrderType.LIMIT, TimeInForce.GTC, True, 520_000, 10_000_000
-)
 
 
-def _pin(number: int = 1, now: Now = NOW, command: PlaceOrder = COMMAND, token: str = UP, version: int = 2) -> Pinned:
+class Ordered(NamedTuple):
+    """What is read of an order to sign it."""
+
+    number: int = 1
+    side: Side = Side.SELL
+    tif: TimeInForce = TimeInForce.GTC
+    post_only: bool = True
+    expire_ns: int = 0
+
+
+def _pin(number: int = 1, now: Now = NOW, token: str = UP, version: int = 2, **words: Any) -> Pinned:
     amounts = Amounts(10_000_000, 5_200_000)
-    return pin(command, amounts, token, True, WALLET, number=number, version=version, now=now)
+    return pin(Ordered(number, **words), amounts, token, True, WALLET, version=version, now=now)
 
 
 def test_the_whole_struct_is_pinned() -> None:
@@ -62,9 +70,9 @@ def test_a_salt_fits_a_json_number(number: int, wall: int, mono: int) -> None:
 
 
 def test_the_venue_retires_a_gtd_order_a_minute_early() -> None:
-    command = msgspec.structs.replace(COMMAND, tif=TimeInForce.GTD, expire_ns=1_790_000_300_900_000_000)
+    pinned = _pin(tif=TimeInForce.GTD, expire_ns=1_790_000_300_900_000_000)
 
-    assert decode_pinned(_pin(command=command).pinned).expiration == "1790000360"
+    assert decode_pinned(pinned.pinned).expiration == "1790000360"
 
 
 def test_positions_of_protocol_v2_are_signed_for_exchange_v3() -> None:

@@ -98,10 +98,10 @@ def test_a_late_fill_takes_its_place_in_the_sequence() -> None:
 def test_confirmed_counts_only_what_is_final() -> None:
     positions = Positions()
     positions.book(fill("a", Side.BUY, 10, 4), "v", "m")
-    positions.settle(fill("a", Side.BUY, 10, 4, settlement=MINED))
+    positions.settle(fill("a", Side.BUY, 10, 4, settlement=MINED), MATCHED)
     assert positions.views()[0].confirmed == 0
 
-    positions.settle(fill("a", Side.BUY, 10, 4, settlement=CONFIRMED))
+    positions.settle(fill("a", Side.BUY, 10, 4, settlement=CONFIRMED), MINED)
 
     assert positions.views()[0].confirmed == 10
 
@@ -110,7 +110,7 @@ def test_a_fill_that_failed_after_it_was_final_is_traded_back() -> None:
     positions = Positions()
     positions.book(fill("a", Side.BUY, 10, 4, fee=2, settlement=CONFIRMED), "v", "m")
 
-    positions.settle(fill("a", Side.BUY, 10, 4, fee=2, settlement=FAILED))
+    positions.settle(fill("a", Side.BUY, 10, 4, fee=2, settlement=FAILED), CONFIRMED)
 
     (view,) = positions.views()
     assert (view.size, view.confirmed, view.cost, view.realised, view.fees) == (0, 0, 0, 0, 0)
@@ -166,7 +166,7 @@ def test_positions_equal_their_fills_after_every_step(
         elif row.settlement is MATCHED:
             continue
         else:
-            positions.settle(row)
+            positions.settle(row, before.settlement)
         known[row.trade_id] = row
         assert unexplained(positions, known.values()) == []
     assert Positions(positions.rows()).views() == positions.views()

@@ -12,7 +12,7 @@ from common.messages import CancelAccepted, PlaceAnswer, Refused
 from common.reasons import Reason
 from common.types import FeedState, OrderType, Side, TimeInForce
 from services.executor.validation import check_price
-from tests.services.executor.driver import CLOSED, MARKET, START, Driver
+from tests.services.executor.driver import CLOSED, MARKET, START, Driver, view
 
 GTD, FAK, FOK = TimeInForce.GTD, TimeInForce.FAK, TimeInForce.FOK
 
@@ -87,7 +87,7 @@ GOOD: list[dict[str, Any]] = [
     {"size": 5_010_000},
     {"side": Side.SELL, "size": 10_000, "tif": FAK},
     {"size": 2_000_000, "tif": FAK},
-    {"tif": FOK, "order_type": OrderType.MARKET},
+    {"tif": FOK, "order_type": OrderType.MARKET, "view": view(asks=[(520_000, 10_000_000)])},
     {"tif": GTD, "expire_ns": START + 200 * 10**9},
     {"tif": GTD, "expire_ns": START + 200 * 10**9, "post_only": True},
     {"post_only": True},

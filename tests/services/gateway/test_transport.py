@@ -133,7 +133,7 @@ async def desk(timeout_ms: int = 5000, in_flight: int = 8, queue: int = 100) -> 
         update={"request_timeout_ms": timeout_ms, "in_flight_max": in_flight, "queue_max": queue}
     )
     edge = FakeEdge("gateway", settings.model_copy(update={"gateway": limits}))
-    running = VenueDesk(edge.as_edge(), {"main": wallet()}, rng=Random(1), wall_ns=lambda: NOW)
+    running = VenueDesk(edge.as_edge(), {"main": wallet()}, rng=Random(1), halted=str, wall_ns=lambda: NOW)
     running.start()
     try:
         yield Desk(venue, edge)

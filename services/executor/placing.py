@@ -1,0 +1,315 @@
+"""How a place becomes an order: risk, slippage, signing data, and the way out. Pure.
+
+In: a checked intent and the book view it is judged by. Out: an Order that is journaled with this step and its Place
+action, or one Refusal that names every policy it breaks. The price that is signed is never worse than the limit that
+was given or derived, and an order is signed once: whatever happens later, the same bytes are its only copy.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from common.errors import Refusal
+from common.fixed import format_micros
+from common.instruments import Market
+from common.messages import BookView, OrderView, PlaceOrder, Violation
+from common.reasons import Reason
+from common.types import OrderType, Side
+from common.venues.polymarket.amounts import Amounts
+from services.executor import slippage, validation
+from services.executor.catchup import MS, Wallet
+from services.executor.commitments import buy_cost
+from services.executor.config import WalletConfig
+from services.executor.desk import Desk
+from services.executor.idempotency import ClientId
+from services.executor.order import Event, Order
+from services.executor.pinning import DUPLICATE_REFUSED, pin
+from services.executor.risk import Proposal, capped, evaluate
+from services.executor.situation import AccountSituation
+from services.executor.trading import Mode
+from services.executor.validation import Named
+
+DEADLINE_MAX_NS = 600 * 1_000_000_000
+
+
+class RiskRefusal(Refusal):
+    """A refusal by risk policies: all of them are named."""
+
+    def __init__(self, violations: list[Violation]) -> None:
+        first = violations[0]
+        text = "; ".join(f"{row.policy}: {row.text}" for row in violations)
+        super().__init__(first.code, text, first.field)
+        self.violations = violations
+
+
+class Draft(NamedTuple):
+    """What will be signed, before it has a number."""
+
+    market: Market
+    token_id: str
+    outcome: str
+    price: int
+    size: int
+    quote: int
+    amounts: Amounts
+
+
+# --- judging ---
+
+
+def judge(desk: Desk, command: PlaceOrder, named: Named, view: BookView | None) -> Draft:
+    """Whether this order may be placed, at which price and size. Raises Refusal or RiskRefusal."""
+    market = named.market
+    view = view if view is not None and view.token_id == named.token_id else None
+    max_bps = command.max_slippage_bps or desk.config.execution.max_slippage_bps
+    price = command.price or slippage.worst_price(command.side, view, market, max_bps)
+    validation.check_price(price, market.tick)
+    size = command.size or command.quote * 1_000_000 // price
+    proposal = _proposal(command, named, price, size)
+    size = _allowed_size(desk, proposal, named.wallet, view)
+    quote = command.quote if size == proposal.size else command.quote * size // proposal.size
+    amounts = validation.amounts_of(command, market, price, size, quote)
+    if command.order_type is OrderType.MARKET or command.max_slippage_bps:
+        _check_slippage(desk, command, market, view, price, size if not quote else 0, quote, max_bps)
+    return Draft(market, named.token_id, named.outcome, price, size, quote, amounts)
+
+
+def _proposal(command: PlaceOrder, named: Named, price: int, size: int) -> Proposal:
+    market = named.market
+    cash = 0
+    if command.side is Side.BUY:
+        cash = buy_cost(price, size, market.fee_rate, market.fee_exponent, post_only=command.post_only)
+    return Proposal(command.account, market, named.token_id, command.side, price, size, cash, command.post_only)
+
+
+def _allowed_size(desk: Desk, proposal: Proposal, wallet: WalletConfig, view: BookView | None) -> int:
+    """The size risk allows: all of it, less where a policy caps, or a refusal."""
+    situation = AccountSituation(desk, proposal.account, proposal.market, proposal.token_id, view)
+    _check_mode(desk, proposal, situation)
+    if desk.config.execution.enable_risk_checks:
+        if desk.policies:
+            proposal = _checked(desk, proposal, situation)
+        _check_funds(desk, proposal, wallet, situation)
+    return proposal.size
+
+
+def _checked(desk: Desk, proposal: Proposal, situation: AccountSituation) -> Proposal:
+    violations = evaluate(desk.policies, proposal, situation)
+    if violations:
+        size = capped(desk.policies, proposal, situation)
+        if 0 < size < proposal.size:
+            proposal = proposal.resized(size)
+            violations = evaluate(desk.policies, proposal, situation)
+    if violations:
+        desk.count("risk_rejections")
+        raise RiskRefusal(violations)
+    return proposal
+
+
+def _check_mode(desk: Desk, proposal: Proposal, situation: AccountSituation) -> None:
+    mode, reason = desk.trading.mode(proposal.account)
+    if mode is Mode.HALTED:
+        raise _halted(reason)
+    reduces = proposal.side is Side.SELL and proposal.size <= situation.held() - situation.open_sells()
+    if mode is Mode.REDUCE_ONLY and not reduces:
+        text = f"only orders that reduce a holding are taken ({reason}); `polyexec resume` ends that"
+        raise Refusal(Reason.REDUCE_ONLY, text, "side")
+
+
+def _halted(reason: str) -> Refusal:
+    return Refusal(Reason.HALTED, f"trading is halted ({reason}); `polyexec resume` ends that", "account")
+
+
+def _check_funds(desk: Desk, proposal: Proposal, wallet: WalletConfig, situation: AccountSituation) -> None:
+    """Refuse what the venue would certainly refuse. What we do not know, the venue decides."""
+    if proposal.side is Side.BUY:
+        reserved = desk.commitments.wallet(wallet.venue, wallet.name).cash
+        spendable = desk.purses.of(wallet.venue, wallet.name).spendable(reserved)
+        if spendable is not None and proposal.cash > spendable:
+            text = (
+                f"the order can cost {format_micros(proposal.cash)} with fees, wallet {wallet.name} "
+                f"can spend {format_micros(spendable)}"
+            )
+            raise Refusal(Reason.INSUFFICIENT_CASH, text, "size")
+    elif desk.reconciler.of(wallet.venue, wallet.name).positions_known:
+        sellable = situation.sellable(wallet.name)
+        if proposal.size > sellable:
+            text = (
+                f"{format_micros(proposal.size)} shares are offered, {format_micros(sellable)} are held and free; "
+                "shares that came from elsewhere count after `polyexec reconcile`"
+            )
+            raise Refusal(Reason.INSUFFICIENT_SHARES, text, "size")
+
+
+def _check_slippage(  # noqa: PLR0917 (one walk, all of whose terms are the order's)
+    desk: Desk,
+    command: PlaceOrder,
+    market: Market,
+    view: BookView | None,
+    price: int,
+    size: int,
+    quote: int,
+    max_bps: int,
+) -> None:
+    whole_only = command.tif.value == "FOK"
+    found = slippage.check(command.side, view, market, price, max_bps, size=size, quote=quote, whole_only=whole_only)
+    if slippage.slippage_exceeds(command.side, found, market, desk.config.execution.warn_slippage_bps):
+        desk.count("slippage_warnings")
+        bps = slippage.slippage_bps(command.side, found, market)
+        desk.log("slippage_warning", "warning", market_id=market.condition_id, slippage_bps=bps)
+
+
+# --- taking ---
+
+
+def check_room(desk: Desk) -> None:
+    """Everything is bounded, and full is said before anything is journaled as accepted."""
+    limit = desk.config.execution.open_orders_max
+    if desk.oms.open_count >= limit:
+        raise Refusal(Reason.TOO_MANY_ORDERS, f"{limit} orders are open, which is the limit")
+    if desk.actions.full:
+        raise Refusal(Reason.OVERLOADED, "too many orders wait for the gateway: ask again later")
+    if desk.answers.full(desk.now.mono_ns):
+        raise Refusal(Reason.OVERLOADED, "too many orders within ten minutes: ask again later")
+    if desk.ids.full(desk.now.mono_ns, lambda number: _is_open(desk, number)):
+        text = f"{desk.ids.limit} client order ids are in use; each is free again a day after its first use"
+        raise Refusal(Reason.IDEMPOTENCY_FULL, text, "client_order_id")
+
+
+def _is_open(desk: Desk, number: int) -> bool:
+    order = desk.oms.get(number)
+    return order is not None and order.open
+
+
+def check_trading(wallet: Wallet) -> None:
+    """Whether orders of this wallet can leave now. Raises Refusal."""
+    if wallet.ready is None:
+        text = f"the gateway has not said that it holds the key of wallet {wallet.name}"
+        raise Refusal(Reason.WALLET_NOT_READY, text, "account")
+    if not wallet.caught_up:
+        live = wallet.feed.value == "LIVE"
+        why = "orders and trades are being caught up" if live else f"{wallet.feed}: {wallet.reason}"
+        text = f"the user channel of wallet {wallet.name} had a gap ({why}): places wait until it is closed"
+        raise Refusal(Reason.FEED_GAP, text, "account")
+
+
+def deadline_of(desk: Desk, deadline_ns: int) -> int:
+    """The wall time after which the order must not be sent."""
+    wall_ns = desk.now.wall_ns
+    if not deadline_ns:
+        return wall_ns + desk.config.execution.place_deadline_ms * MS
+    if deadline_ns <= wall_ns:
+        late_ms = (wall_ns - deadline_ns) // MS
+        raise Refusal(Reason.DEADLINE_PASSED, f"its deadline passed {late_ms} ms ago", "deadline_ns")
+    return min(deadline_ns, wall_ns + DEADLINE_MAX_NS)
+
+
+def new_order(desk: Desk, command: PlaceOrder, draft: Draft, wallet: WalletConfig, deadline_ns: int) -> Order:
+    """A numbered PENDING order; nothing is signed or sent yet."""
+    now, number = desk.now, desk.last_order + 1
+    desk.last_order = number
+    asked = command.size or (command.quote and draft.size)
+    return Order(
+        number=number,
+        account=command.account,
+        client_order_id=command.client_order_id or f"o-{number}",
+        venue=wallet.venue,
+        wallet=wallet.name,
+        market=draft.market.slug,
+        condition_id=draft.market.condition_id,
+        token_id=draft.token_id,
+        outcome=draft.outcome,
+        side=command.side,
+        order_type=command.order_type,
+        tif=command.tif,
+        post_only=command.post_only,
+        price=draft.price,
+        size=draft.size,
+        expire_ns=command.expire_ns,
+        deadline_ns=deadline_ns,
+        deadline_mono=now.mono_ns + deadline_ns - now.wall_ns,
+        venue_order_id="",
+        pinned=b"",
+        created_ns=now.wall_ns,
+        may_resend=DUPLICATE_REFUSED.get(wallet.venue) == "forever",
+        asked_size=asked if asked > draft.size else 0,
+        quote=draft.quote,
+    )
+
+
+def take(desk: Desk, order: Order, content: bytes) -> None:
+    """The order is ours from here on: its idempotency key is taken with it."""
+    row = ClientId(order.number, content, desk.now.mono_ns, order.venue_order_id)
+    desk.ids.take(order.account, order.client_order_id, row)
+    desk.trading.placed(order.account, desk.now.mono_ns)
+    desk.count("places_accepted")
+
+
+def sign(desk: Desk, order: Order, market: Market, amounts: Amounts) -> None:
+    """Fix the bytes that will be signed, and with them the venue's id of the order."""
+    ready = desk.wallets[order.venue, order.wallet].ready
+    assert ready is not None, "checked before"
+    version = desk.config.polymarket.protocol_version
+    pinned = pin(order, amounts, order.token_id, market.neg_risk, ready, version=version, now=desk.now)
+    order.size, order.venue_order_id, order.pinned = pinned.size, pinned.venue_order_id, pinned.pinned
+
+
+def send(desk: Desk, order: Order) -> OrderView:
+    """A copy leaves; the order as it then is."""
+    desk.send_place(order)
+    view = desk.tell(order, Event.SUBMIT)
+    assert view is not None, "SUBMIT always changes the state"
+    return view
+
+
+# --- waiting orders ---
+
+
+def release(desk: Desk, old: Order) -> None:
+    """The order that was to be replaced is gone for certain: its successor may go, for what is left."""
+    order = desk.oms.get(old.successor)
+    old.successor = 0
+    if order is None or not order.replaces:
+        return
+    order.replaces = 0
+    left = order.size - old.matched
+    try:
+        if left <= 0:
+            text = f"order {old.order_id} filled {format_micros(old.matched)} before its cancel: nothing is left"
+            raise Refusal(Reason.REPLACED_FILLED, text, "size")
+        market = _may_leave(desk, order)
+        validation.check_resting_size(left, market)
+        sign(desk, order, market, validation.resting_amounts(order.side, order.price, left, market.tick))
+    except Refusal as refusal:
+        desk.tell(order, Event.REFUSED, code=refusal.code.value, text=refusal.message)
+        return
+    desk.oms.named(order)
+    desk.ids.named(order.account, order.client_order_id, order.venue_order_id)
+    send(desk, order)
+
+
+def run_pending(desk: Desk, order: Order) -> None:
+    """A waiting order's time has come: its next try, or the end of its patience."""
+    try:
+        if order.replaces:
+            text = f"the order it replaces ({order.predecessor}) was not proven gone before its deadline"
+            raise Refusal(Reason.DEADLINE_PASSED, text, "deadline_ns")
+        _may_leave(desk, order)
+    except Refusal as refusal:
+        desk.tell(order, Event.REFUSED, code=refusal.code.value, text=refusal.message)
+        return
+    send(desk, order)
+
+
+def _may_leave(desk: Desk, order: Order) -> Market:
+    """What must hold whenever a copy leaves later than its command. Raises Refusal."""
+    mode, reason = desk.trading.mode(order.account)
+    if mode is Mode.HALTED or (mode is Mode.REDUCE_ONLY and order.side is Side.BUY):
+        raise _halted(reason)
+    if desk.now.wall_ns >= order.deadline_ns or desk.now.mono_ns >= order.deadline_mono:
+        raise Refusal(Reason.DEADLINE_PASSED, "its deadline passed before it could be sent (again)", "deadline_ns")
+    check_trading(desk.wallets[order.venue, order.wallet])
+    market = desk.markets.find(order.venue, order.condition_id)
+    if market is None or not market.accepting:
+        raise Refusal(Reason.MARKET_CLOSED, f"{order.market} does not accept orders any more", "market")
+    return market
