@@ -22,6 +22,7 @@ def main() -> int:
     if options.seeds:
         first, count = options.seeds
         summary = run_many(range(first, first + count), workers=options.workers, bound_s=HOURS_S)
+        print("\n".join(f"{count:8} {name}" for name, count in sorted(summary.seen.items())))
         print(f"{summary.seeds} seeds in {summary.seconds:.1f} s, {len(summary.failures)} failures")
         return 1 if summary.failures else 0
     return _one(options.seed or 0, trace=options.trace)
@@ -31,10 +32,10 @@ def _one(seed: int, *, trace: bool) -> int:
     simulation = Simulation(seed, keep_trace=trace)
     try:
         result = simulation.run()
-    except Exception as error:  # noqa: BLE001 (shown with the trace that led to it)
+    except Violation as error:
         print("\n".join(simulation.world.lines))
-        if not isinstance(error, Violation):
-            traceback.print_exc()
+        if error.__cause__ is not None:
+            traceback.print_exception(error.__cause__)
         print(f"FAILED {error}")
         return 1
     print("\n".join(simulation.world.lines))

@@ -6,11 +6,22 @@ Violation with the seed. It knows each client intent by (account, client order i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeAlias
 
 from common.effects import Effect, Now, Origin, Publish, Reply, Send
-from common.messages import CancelAccepted, Message, OrderUpdated, Place, PlaceAnswer, PlaceOrder
-from common.types import Settlement, Side
+from common.messages import (
+    CancelAccepted,
+    Message,
+    OrderUpdated,
+    OrderView,
+    Place,
+    PlaceAnswer,
+    PlaceOrder,
+    Refused,
+    VenueFill,
+)
+from common.types import Settlement, Side, Status
 from common.venues.polymarket.wire import VenueStatus
 from services.executor.core import ExecutorCore
 from services.executor.order import TERMINAL, Order, State
@@ -51,15 +62,22 @@ class Checker:
         """When a cancel of it was answered, by the executor."""
         self._banned: set[Intent] = set()
         self._published: dict[int, Message] = {}
+        self._rejected: set[Intent] = set()
+        self._is_killed: Callable[[str], bool] = lambda _venue_order_id: False
         self._last_seq = 0
         self._steps = 0
+
+    def knows_of(self, venue: Venue) -> None:
+        """Where to look whether the venue killed an order at once (a FOK or FAK that found nothing)."""
+        self._is_killed = lambda venue_order_id: not venue.orders[venue_order_id].shown
 
     # --- the executor ---
 
     def on_input(self, message: Message, origin: Origin, effects: list[Effect], core: ExecutorCore) -> None:
         """A command was handled (it may still be lost): what it led to belongs to its intent."""
-        del core
         command = getattr(message, "command", message)
+        if isinstance(message, VenueFill):
+            self._note_fill(message, core)
         if not isinstance(command, PlaceOrder):
             return
         intent = intent_of(command, origin.sender)
@@ -70,6 +88,11 @@ class Checker:
                 self._taken.add(intent)
             elif isinstance(body, PlaceAnswer) and not body.duplicate:
                 self._by_order_id[body.order.order_id] = intent
+
+    def _note_fill(self, fill: VenueFill, core: ExecutorCore) -> None:
+        order = core.desk.oms.by_venue_id(fill.venue_order_id)
+        if order is not None and order.state in (State.CANCELLED, State.CANCELLING):
+            self._world.seen[f"fill while {order.state}"] += 1
 
     def on_step(self, core: ExecutorCore) -> None:
         self._steps += 1
@@ -88,7 +111,10 @@ class Checker:
 
     def on_reply(self, effect: Reply, now: Now) -> None:
         answer = effect.body
-        if isinstance(answer, CancelAccepted):
+        if isinstance(answer, Refused):
+            self._world.seen[f"refused {answer.code}"] += 1
+        elif isinstance(answer, CancelAccepted):
+            self._world.seen["cancel of an order in doubt"] += bool(answer.in_doubt)
             for order_id in answer.order_ids:
                 intent = self._by_order_id.get(order_id)
                 if intent is not None:
@@ -103,6 +129,17 @@ class Checker:
         if update.account_seq <= self._last_seq:
             self._world.violate(f"account event {update.account_seq} comes after {self._last_seq}")
         self._last_seq = update.account_seq
+        self._note_rejected(update.order)
+
+    def _note_rejected(self, order: OrderView) -> None:
+        """REJECTED is told only on proof: the venue does not have it, and never will."""
+        if order.status is not Status.REJECTED:
+            return
+        intent = self._intents.get(order.venue_order_id)
+        if intent is not None:
+            self._rejected.add(intent)
+            if self._accepted.get(intent) == order.venue_order_id and not self._is_killed(order.venue_order_id):
+                self._world.violate(f"{order.order_id} of {intent} is told to be rejected, but the venue has it")
 
     def _intent(self, venue_order_id: str, core: ExecutorCore) -> Intent:
         """Also of an order that was not sent for by a command just taken."""
@@ -131,9 +168,12 @@ class Checker:
         other = self._accepted.setdefault(intent, venue_order_id)
         if other != venue_order_id:
             self._world.violate(f"two orders at the venue for {intent}: {other[:10]} and {venue_order_id[:10]}")
+        if intent in self._rejected:
+            self._world.violate(f"{intent} becomes live after it was told to be rejected")
         if intent in self._banned:
             self._world.violate(f"{intent} is live though a cancel overtook it")
         answered_ns = self._covered.get(intent)
+        self._world.seen["live after its cancel was answered"] += answered_ns is not None
         if answered_ns is not None and self._world.now().mono_ns > answered_ns + LIFE_NS:
             self._world.violate(f"{intent} becomes live a request's life after its cancel was answered")
 
@@ -154,6 +194,8 @@ class Checker:
                 self._world.violate(f"the executor forgot {venue_id[:10]} of {self._intents[venue_id]}")
             self._same_end(rows[venue_id], true)
         for venue_id, order in rows.items():
+            self._world.seen[f"ends {order.state}"] += 1
+            self._world.seen["same bytes sent again"] += order.sends > 1
             if not order.settled:
                 self._world.violate(f"{order.order_id} never ends: {order.state}, {len(order.fills)} fills")
             if venue_id not in venue.orders and order.state not in NEVER_THERE:

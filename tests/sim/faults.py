@@ -6,6 +6,7 @@ A fault that a profile leaves out never happens in its run: rare combinations ar
 
 from __future__ import annotations
 
+from collections import Counter
 from random import Random
 
 from tests.sim.clock import MS, S
@@ -37,11 +38,12 @@ KILLS = ("executor", "gateway", "user_data")
 PERIODS: dict[str, int] = {
     "kill_executor": 7 * S,
     "kill_gateway": 8 * S,
-    "kill_user_data": 12 * S,
-    "socket_cut": 9 * S,
+    "kill_user_data": 18 * S,
+    "socket_cut": 14 * S,
     "socket_silent": 25 * S,
     "venue_restart": 30 * S,
     "client_crash": 15 * S,
+    "clock_step": 12 * S,
 }
 """Mean time between faults that happen by themselves."""
 
@@ -51,6 +53,8 @@ REPLICA_LAG_MAX_NS = 2 * S
 EVENT_LATE_MAX_NS = 8 * S
 SILENT_MAX_NS = 20 * S
 """Shorter than user_data.dead_after_s: by then the channel has noticed."""
+CLOCK_STEP_MAX_NS = 2 * S
+"""How far the machine's wall clock is corrected at once, either way; the venue's differs by up to this from the start."""
 SUBSCRIBE_MAX_NS = 2 * S
 """With the replica's lag less than the pause before the second catch-up pass."""
 
@@ -58,18 +62,20 @@ SUBSCRIBE_MAX_NS = 2 * S
 class Faults:
     """The profile of one run. Every draw comes from the run's one generator."""
 
-    def __init__(self, rng: Random) -> None:
+    def __init__(self, rng: Random, seen: Counter[str]) -> None:
         self._rng = rng
+        self._seen = seen
         intensity = rng.choice((0.3, 1.0, 1.0, 2.0))
         keep = rng.choice((0.35, 0.7, 1.0))
-        self._rates = {
-            name: min(0.9, rate * intensity) if rng.random() < keep else 0.0 for name, rate in RATES.items()
-        }
+        self._rates = {name: min(0.9, rate * intensity) if rng.random() < keep else 0.0 for name, rate in RATES.items()}
         self._periods = {name: period if rng.random() < keep else 0 for name, period in PERIODS.items()}
         self.on = True
 
     def happens(self, name: str) -> bool:
-        return self.on and self._rng.random() < self._rates[name]
+        if not self.on or self._rng.random() >= self._rates[name]:
+            return False
+        self._seen[name] += 1
+        return True
 
     def next_in(self, name: str) -> int:
         """How long until this fault happens by itself; 0 is never."""

@@ -61,7 +61,9 @@ def settings() -> Settings:
     if hasattr(base, "risk"):
         changes["risk"] = base.risk.model_copy(update={"policies": ()})
     if hasattr(base.execution, "enable_risk_checks"):
-        changes["execution"] = base.execution.model_copy(update={"enable_risk_checks": False, "enable_validation": False})
+        changes["execution"] = base.execution.model_copy(
+            update={"enable_risk_checks": False, "enable_validation": False}
+        )
     return base.model_copy(update=changes)
 
 
@@ -131,6 +133,7 @@ class Process:
         if not self.alive:
             return
         self.world.trace(self.name, f"dies {how}")
+        self.world.seen[f"{self.name} dies {how}"] += 1
         self.alive = False
         self.world.bus.deadly.pop(self.name, None)
         if self.bus is not None and self.world.rng.random() < 0.5:
@@ -301,6 +304,7 @@ class Heart(Process):
         for effect in self.core.outstanding():
             assert isinstance(effect, Send), "only sends can be outstanding"
             self._checker.on_send(effect, self.core)
+            self.world.seen[f"{type(effect.body).__name__} sent again after a restart"] += 1
             assert self.peer.send(effect.lane, effect.key, effect.body, repeat=True)
         self.on_started(self.epoch)
 
@@ -570,4 +574,3 @@ class UserData(SimEdge):
             )
         self.on_lane_reset(LANE, user.on_reader_restarted)
         self.spawn(user.run(), "channel-main")
-

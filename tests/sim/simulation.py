@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import multiprocessing
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from common.messages import Cancel, Place
@@ -17,7 +18,7 @@ from services.executor.core import ExecutorCore
 from tests.sim.checkers import LIFE_NS, Checker
 from tests.sim.clients import Client
 from tests.sim.clock import S
-from tests.sim.faults import KILLS
+from tests.sim.faults import CLOCK_STEP_MAX_NS, KILLS
 from tests.sim.processes import Gateway, Heart, Network, Process, SimEdge, UserData
 from tests.sim.venue import Venue
 from tests.sim.world import Violation, World
@@ -37,6 +38,7 @@ class Result(NamedTuple):
     trades: int
     deaths: int
     events: int
+    seen: dict[str, int]
 
 
 class Simulation:
@@ -51,6 +53,7 @@ class Simulation:
         self.world = World(seed, keep_trace=keep_trace)
         self.checker = Checker(self.world)
         self.venue = Venue(self.world, self.checker.on_accept)
+        self.checker.knows_of(self.venue)
         self.network = Network()
         self.heart = heart_class(self.world, self.network, self.checker, core_class)
         gateway = Gateway(self.world, self.network, self.venue)
@@ -65,8 +68,13 @@ class Simulation:
         self.heart.on_started = lambda epoch: [client.on_executor_started(epoch) for client in self.clients]
 
     def run(self) -> Result:
+        """Raises Violation; whatever else is raised breaks a promise too."""
         try:
             return self._run()
+        except Violation:
+            raise
+        except Exception as error:
+            raise Violation(f"seed {self.world.seed}: {type(error).__name__}: {error}") from error
         finally:
             tasks = [task for edge in self._edges for task in edge.tasks()]
             self.world.loop.finish(tasks)
@@ -95,6 +103,7 @@ class Simulation:
         for name in KILLS:
             self._again_and_again(f"kill_{name}", self.network.processes[name].doom)
         self._again_and_again("venue_restart", self._restart_venue)
+        self._again_and_again("clock_step", self._step_clock)
         self.world.loop.after(10 * S, self._keep_checkpoint)
 
     def _again_and_again(self, fault: str, what: Callable[[], None]) -> None:
@@ -109,6 +118,11 @@ class Simulation:
 
     def _restart_venue(self) -> None:
         self.venue.restarting_until_ns = self.world.loop.now_ns + self.world.faults.between(S, 6 * S)
+
+    def _step_clock(self) -> None:
+        """The wall clock is corrected; the monotonic one goes on."""
+        self.world.wall_offset_ns += self.world.faults.between(-CLOCK_STEP_MAX_NS, CLOCK_STEP_MAX_NS)
+        self.world.seen["clock stepped"] += 1
 
     def _keep_checkpoint(self) -> None:
         self.heart.keep_checkpoint()
@@ -140,7 +154,9 @@ class Simulation:
         waiting = [client.name for client in self.clients if not client.idle()]
         if waiting:
             return f"{waiting[0]} waits for an answer"
-        moving = [true for true in self.venue.trades if true.settlement not in (Settlement.CONFIRMED, Settlement.FAILED)]
+        moving = [
+            true for true in self.venue.trades if true.settlement not in (Settlement.CONFIRMED, Settlement.FAILED)
+        ]
         if moving:
             return f"{moving[0].trade.trade_id} is {moving[0].settlement}"
         for order in self.venue.orders.values():
@@ -167,17 +183,12 @@ class Simulation:
             len(self.venue.trades),
             sum(process.lives - 1 for process in self._processes),
             self.world.loop.events,
+            {name: count for name, count in sorted(self.world.seen.items()) if count},
         )
 
 
 def run_seed(seed: int) -> Result:
-    """Raises Violation, which says how to see it again."""
-    try:
-        return Simulation(seed).run()
-    except Violation:
-        raise
-    except Exception as error:
-        raise Violation(f"seed {seed}: {type(error).__name__}: {error}") from error
+    return Simulation(seed).run()
 
 
 class Summary(NamedTuple):
@@ -187,6 +198,7 @@ class Summary(NamedTuple):
     trades: int
     deaths: int
     failures: list[str]
+    seen: Counter[str]
 
 
 def run_many(
@@ -196,13 +208,15 @@ def run_many(
     began = time.monotonic()
     done = orders = trades = deaths = 0
     failures: list[str] = []
+    seen: Counter[str] = Counter()
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        for outcome in _outcomes(pool.imap_unordered(_guarded, seeds, chunksize=8)):
+        for outcome in pool.imap_unordered(_guarded, seeds, chunksize=8):
             done += 1
             if isinstance(outcome, str):
                 failures.append(outcome)
                 say(outcome)
             else:
+                seen.update(outcome.seen)
                 orders, trades, deaths = orders + outcome.orders, trades + outcome.trades, deaths + outcome.deaths
             seconds = time.monotonic() - began
             if done % 100 == 0:
@@ -210,11 +224,7 @@ def run_many(
             if seconds > bound_s or len(failures) >= failures_max:
                 pool.terminate()
                 break
-    return Summary(done, time.monotonic() - began, orders, trades, deaths, failures)
-
-
-def _outcomes(results: Iterator[Result | str]) -> Iterator[Result | str]:
-    yield from results
+    return Summary(done, time.monotonic() - began, orders, trades, deaths, failures, seen)
 
 
 def _guarded(seed: int) -> Result | str:

@@ -29,7 +29,7 @@ from common.venues.polymarket.wire import (
 from tests.services.executor.driver import ADDRESS, MARKET
 from tests.services.gateway.orders import API_KEY
 from tests.sim.clock import MS, S
-from tests.sim.faults import REPLICA_LAG_MAX_NS
+from tests.sim.faults import CLOCK_STEP_MAX_NS, REPLICA_LAG_MAX_NS
 from tests.sim.world import START_NS, World
 
 CHAIN_ID = 137
@@ -37,10 +37,20 @@ STEP = 10_000
 GTD_RETIRED_S = 60
 STRANGER = "0x" + "57" * 20
 MEAN_MATCH_NS = 9 * S
+NEAR = 0.6
+"""How many resting orders are near enough to the market to be matched as a maker, sooner or later."""
 UNSOLICITED = 0.05
 """How often the venue takes a resting order off by itself instead of matching it."""
 OVER = frozenset({VenueStatus.MATCHED, VenueStatus.CANCELED, VenueStatus.CANCELED_EXPIRED_ORDER})
 Response = tuple[int, bytes]
+REFUSALS: tuple[Response, ...] = (
+    (400, b'{"error":"not enough balance / allowance"}'),
+    (429, b'{"error":"Too Many Requests"}'),
+    (503, b'{"error":"the venue is in post-only mode"}'),
+    (200, b'{"success":false,"errorMsg":"not enough balance / allowance","orderID":"","status":""}'),
+)
+"""Documented: nothing of these was taken."""
+RESTARTING: Response = (425, b'{"error":"matching engine is restarting"}')
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -127,20 +137,24 @@ class Venue:
         self._rng = world.rng
         self._faults = world.faults
         self._on_accept = on_accept
+        self._refused: dict[str, Response] = {}
+        self._offset_ns = START_NS + self._rng.randrange(-CLOCK_STEP_MAX_NS, CLOCK_STEP_MAX_NS)
+
+    def wall_ns(self) -> int:
+        """The venue's own clock, which nobody steps."""
+        return self._offset_ns + self._world.loop.now_ns
 
     # --- HTTP ---
 
     def handle(self, method: str, path: str, query: Sequence[tuple[str, str]], body: bytes | None) -> Response:
         """One request reaches the venue."""
         if method == "GET":
-            return self._read(path, dict(query), self._world.wall_ns() - self._lag())
-        if path.startswith("/order") and (
-            self._world.loop.now_ns < self.restarting_until_ns or self._faults.happens("http_425")
-        ):
-            return _error(425, "matching engine is restarting")
+            return self._read(path, dict(query), self.wall_ns() - self._lag())
         assert body is not None
         if method == "POST":
-            return self._post(parse_post_body(body))
+            return self._post(body)
+        if self._is_restarting():
+            return RESTARTING
         value = msgspec.json.decode(body)
         return self._cancel([value["orderID"]] if isinstance(value, dict) else value)
 
@@ -149,18 +163,36 @@ class Venue:
 
     # --- places ---
 
-    def _post(self, posted: PostedOrder) -> Response:
-        order = posted.order
+    def _post(self, body: bytes) -> Response:
+        """A second copy of a request that was refused is refused as well."""
+        posted = parse_post_body(body)
         assert posted.owner == API_KEY, "signed for another key"
-        venue_id = order_id(order, CHAIN_ID, MARKET.neg_risk, posted.version)
+        venue_id = order_id(posted.order, CHAIN_ID, MARKET.neg_risk, posted.version)
         if venue_id in self.orders:
+            self._world.seen["second copy refused"] += 1
             return _error(400, f"order {venue_id} is invalid. Duplicated.")
-        if self._faults.happens("venue_refuses"):
-            text = "order crosses book" if posted.post_only else "not enough balance / allowance"
-            return _error(400, text)
+        refusal = self._refused.get(venue_id) or self._refusal(posted)
+        if refusal is not None:
+            self._refused[venue_id] = refusal
+            return refusal
         self._on_accept(venue_id)
+        return self._take_in(posted, venue_id)
+
+    def _is_restarting(self) -> bool:
+        return self._world.loop.now_ns < self.restarting_until_ns or self._faults.happens("http_425")
+
+    def _refusal(self, posted: PostedOrder) -> Response | None:
+        if self._is_restarting():
+            return RESTARTING
+        if self._faults.happens("venue_refuses"):
+            crosses = _error(400, "order crosses book")
+            return crosses if posted.post_only else self._rng.choice(REFUSALS)
+        return None
+
+    def _take_in(self, posted: PostedOrder, venue_id: str) -> Response:
+        order = posted.order
         price, size = signed_price_size(posted.side, order.maker_amount, order.taker_amount)
-        now_ns = self._world.wall_ns()
+        now_ns = self.wall_ns()
         true = TrueOrder(
             venue_id,
             str(order.token_id),
@@ -177,7 +209,7 @@ class Venue:
             return self._immediate(true)
         self._tell(true, OrderEventKind.PLACEMENT)
         if posted.expiration:
-            retired_ns = (posted.expiration - GTD_RETIRED_S) * S - START_NS
+            retired_ns = (posted.expiration - GTD_RETIRED_S) * S - self._offset_ns
             self._world.loop.at(retired_ns, self._expire, true)
         return self._resting(true, posted.post_only)
 
@@ -186,7 +218,8 @@ class Venue:
         if not post_only and self._faults.happens("venue_delays"):
             self._world.loop.after(self._faults.between(S, 3 * S), self._take, order, chance)
             return self._accepted(order, "delayed", 0)
-        self._match_later(order)
+        if self._rng.random() < NEAR:
+            self._match_later(order)
         if post_only or chance >= 0.4:
             return self._accepted(order, "live", 0)
         size = self._take(order, chance)
@@ -216,9 +249,7 @@ class Venue:
     def _accepted(self, order: TrueOrder, status: str, size: int) -> Response:
         cash = size * order.price // ONE
         making, taking = (cash, size) if order.side is Side.BUY else (size, cash)
-        reply = OrderReply(
-            True, "", order.venue_id, status, making if size else None, taking if size else None
-        )
+        reply = OrderReply(True, "", order.venue_id, status, making if size else None, taking if size else None)
         return 200, encode_json(reply.to_wire())
 
     # --- matching ---
@@ -241,7 +272,7 @@ class Venue:
         size = min(size, order.size - order.filled)
         if size <= 0 or not order.is_open:
             return 0
-        now_ns = self._world.wall_ns()
+        now_ns = self.wall_ns()
         trade_id = f"t-{len(self.trades) + 1}"
         price = self._price(order) if is_taker else order.price
         trade = _trade(order, trade_id, size, price, now_ns, is_taker=is_taker)
@@ -287,7 +318,8 @@ class Venue:
         else:
             after = Settlement.FAILED if chance < 0.1 else Settlement.CONFIRMED
         tx_hash = "" if after is Settlement.RETRYING else f"0x{len(true.stages)}{true.trade.trade_id[2:]}"
-        true.stages.append((self._world.wall_ns(), after, tx_hash))
+        self._world.seen[f"{before} {after}"] += 1
+        true.stages.append((self.wall_ns(), after, tx_hash))
         self._world.trace("venue", f"{true.trade.trade_id} is {after}")
         self._tell_trade(true)
         if after not in (Settlement.CONFIRMED, Settlement.FAILED):
@@ -321,7 +353,7 @@ class Venue:
             self._end(order, VenueStatus.CANCELED_EXPIRED_ORDER)
 
     def _end(self, order: TrueOrder, status: VenueStatus) -> None:
-        order.seen.append(Seen(self._world.wall_ns(), status, order.filled))
+        order.seen.append(Seen(self.wall_ns(), status, order.filled))
         self._world.trace("venue", f"{order.venue_id[:10]} is {status}, {order.filled} of {order.size} filled")
         self._tell(order, OrderEventKind.CANCELLATION)
 
@@ -329,7 +361,7 @@ class Venue:
 
     def _read(self, path: str, query: dict[str, str], as_of_ns: int) -> Response:
         if path == "/time":
-            return 200, str(self._world.wall_ns() // S).encode()
+            return 200, str(self.wall_ns() // S).encode()
         if path.startswith("/data/order/"):
             order = self.orders.get(path.removeprefix("/data/order/"))
             shown = _shown(order, as_of_ns) if order is not None else None
@@ -338,7 +370,9 @@ class Venue:
             return 200, encode_json(shown.to_wire())
         if path == "/data/orders":
             open_orders = [
-                shown for order in self.orders.values() if (shown := _shown(order, as_of_ns)) and shown.status not in OVER
+                shown
+                for order in self.orders.values()
+                if (shown := _shown(order, as_of_ns)) and shown.status not in OVER
             ]
             return self._page([shown.to_wire() for shown in open_orders], query)
         if path == "/data/trades":
@@ -371,12 +405,12 @@ class Venue:
                 maker_address=ADDRESS,
                 order_type=order.tif.value,
                 created_ns=order.created_ns,
-                event_ns=self._world.wall_ns(),
+                event_ns=self.wall_ns(),
             ).to_wire()
         )
 
     def _tell_trade(self, true: TrueTrade) -> None:
-        trade = true.at(self._world.wall_ns())
+        trade = true.at(self.wall_ns())
         assert trade is not None
         self._say(trade_to_wire(trade))
 

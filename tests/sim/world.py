@@ -6,6 +6,7 @@ drawn from one generator, in the order in which things happen.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from hashlib import blake2b
 from random import Random
@@ -73,7 +74,10 @@ class World:
         self.seed = seed
         self.rng = Random(seed)
         self.loop = VirtualLoop()
-        self.faults = Faults(self.rng)
+        self.wall_offset_ns = START_NS
+        self.seen: Counter[str] = Counter()
+        """What happened, by name: whether the runs reach what they are for."""
+        self.faults = Faults(self.rng, self.seen)
         self.bus = Bus(self)
         self.wakers: dict[str, Callable[[], None]] = {}
         self.lines: list[str] = []
@@ -81,11 +85,11 @@ class World:
         self._hash = blake2b(digest_size=16)
 
     def now(self) -> Now:
-        """Both clocks; one machine, so they agree for everybody."""
-        return Now(START_NS + self.loop.now_ns, self.loop.now_ns + 1)
+        """Both clocks of the one machine that all processes run on."""
+        return Now(self.wall_ns(), self.loop.now_ns + 1)
 
     def wall_ns(self) -> int:
-        return START_NS + self.loop.now_ns
+        return self.wall_offset_ns + self.loop.now_ns
 
     def stir(self, name: str) -> None:
         waker = self.wakers.get(name)
