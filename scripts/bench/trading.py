@@ -17,6 +17,7 @@ from typing import NamedTuple
 from common.effects import Effect, Now, Origin, Send
 from common.instruments import Market
 from common.messages import (
+    BalancesResult,
     BookView,
     Cancel,
     CancelAll,
@@ -24,6 +25,8 @@ from common.messages import (
     CancelResult,
     Configured,
     Judged,
+    Mark,
+    Marked,
     MarketListed,
     Message,
     OpenOrdersResult,
@@ -31,20 +34,24 @@ from common.messages import (
     Place,
     PlaceOrder,
     PlaceResult,
+    PositionsResult,
+    QueryBalances,
     QueryOpenOrders,
     QueryOrder,
+    QueryPositions,
     QueryTrades,
     TimerFired,
     TradesResult,
     UserFeedChanged,
     VenueFill,
+    VenueOrder,
     VenueOrderChanged,
     WalletReady,
 )
 from common.reasons import Reason
 from common.step import Step
 from common.types import FeedState, OrderType, Outcome, Settlement, Side, TimeInForce
-from services.executor.core import COMMANDS, FACTS, ExecutorCore
+from services.executor.core import ExecutorCore
 
 MS = 1_000_000
 START_NS = 1_790_000_000_000 * MS
@@ -58,7 +65,10 @@ EVENTS = Origin("user_data", "user_events")
 LISTED = Origin("market_data", "instruments")
 ITSELF = Origin("executor")
 TIMER = Origin("executor", "timer")
-PRICE, SIZE = 520_000, 10_000_000
+PRICE, SIZE, TICK = 520_000, 10_000_000, 10_000
+CASH = 10**15
+MARKS_EVERY = 1_000
+"""Steps between two valuations: a second."""
 STAGES = (Settlement.MATCHED, Settlement.MINED, Settlement.CONFIRMED)
 MARKETS = 18
 
@@ -104,6 +114,7 @@ class Trading:
         """Those of the last step."""
         self._rng = Random(seed)
         self._markets = [market(number) for number in range(1, MARKETS + 1)]
+        self._tokens = [token_id for row in self._markets for token_id in row.token_ids]
         self._due: list[Due] = []
         self._steps = 0
         self._facts = 0
@@ -124,6 +135,8 @@ class Trading:
         due = self.core.due_ns()
         if due is not None and due <= self.now.mono_ns:
             self._take(step, TimerFired(), TIMER)
+        if self._steps % MARKS_EVERY == 0:
+            self._take(step, Marked([Mark(token, PRICE - TICK, PRICE + TICK) for token in self._tokens]), ITSELF)
         while self._due and self._due[0].step <= self._steps and len(step.inputs) < STEP_INPUTS:
             fact = heapq.heappop(self._due)
             self._take(step, fact.message, fact.origin)
@@ -170,13 +183,11 @@ class Trading:
         self._take(step, self._judged(command, traded), CLIENT)
 
     def _judged(self, command: PlaceOrder, traded: Market) -> Message:
-        """As the shell journals it: with the book it is judged by, where the core takes one."""
-        if Judged not in COMMANDS | FACTS.keys():
-            return command
-        levels = [(PRICE + 10_000 * number, 100 * SIZE) for number in range(1, 11)]
+        """As the shell journals it: with the book it is judged by."""
+        levels = [(PRICE + TICK * number, 100 * SIZE) for number in range(1, 11)]
         token_id = traded.token_ids[traded.outcome_index(command.outcome)]
-        bids = [(PRICE - 10_000 * number, 100 * SIZE) for number in range(1, 11)]
-        return Judged(command, BookView(token_id, bids, levels, True, True, 10_000, FeedState.LIVE, "", 1, 1, 5))
+        bids = [(PRICE - TICK * number, 100 * SIZE) for number in range(1, 11)]
+        return Judged(command, BookView(token_id, bids, levels, True, True, TICK, FeedState.LIVE, "", 1, 1, 5))
 
     def _command_id(self) -> str:
         self._commands += 1
@@ -195,7 +206,7 @@ class Trading:
                     self._event(venue_order_id, "CANCELLATION", "CANCELED", 0, 2)
             case QueryOpenOrders():
                 answer = (action.action_id, Outcome.DONE, Reason.OK, "", self.now.wall_ns, True)
-                self._later(OpenOrdersResult(*answer, []), RESULTS)
+                self._later(OpenOrdersResult(*answer, self._open_orders()), RESULTS)
             case QueryTrades():
                 answer = (action.action_id, Outcome.DONE, Reason.OK, "", self.now.wall_ns, True)
                 self._later(TradesResult(*answer, []), RESULTS)
@@ -203,6 +214,18 @@ class Trading:
                 venue_id, asked_ns = action.venue_order_id, self.now.wall_ns
                 gone = (Outcome.DONE, Reason.ORDER_NOT_FOUND, "none", asked_ns)
                 self._later(OrderLookup(action.action_id, venue_id, *gone), RESULTS)
+            case QueryPositions():
+                no_answer = (Outcome.UNKNOWN, Reason.VENUE_UNAVAILABLE, "busy", self.now.wall_ns, False)
+                self._later(PositionsResult(action.action_id, *no_answer, []), RESULTS)
+            case QueryBalances():
+                done_ns = (Outcome.DONE, Reason.OK, "", self.now.wall_ns)
+                self._later(BalancesResult(action.action_id, *done_ns, CASH, CASH), RESULTS)
+
+    def _open_orders(self) -> list[VenueOrder]:
+        return [
+            VenueOrder(row.venue_order_id, "LIVE", row.token_id, row.side, row.price, row.size, row.matched, START_NS)
+            for row in self.core.desk.oms.open_orders()
+        ]
 
     def _place(self, place: Place) -> None:
         """Half of the orders are filled in up to three trades, the others are cancelled after a while."""

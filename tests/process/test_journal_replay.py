@@ -19,14 +19,14 @@ from common.rerun import encode_effects
 from common.step import Step
 from common.types import Side, TimeInForce
 from scripts.bench.replay import make_journal, restart_s, run_replay
-from services.executor.core import COMMANDS, FACTS, ExecutorCore
+from services.executor.core import COMMANDS, FACTS, OWN, ExecutorCore
 from tests.golden.messages import samples
 from tests.services.executor.driver import Driver
 from tests.services.executor.lying_venue import LyingVenue
 
 pytestmark = pytest.mark.process
 
-TAKEN = COMMANDS | FACTS.keys()
+TAKEN = COMMANDS | FACTS.keys() | OWN
 MOVES = ["client", "serve", "news", "match", "settle", "time", "cut", "reconnect"]
 WEIGHTS = [20, 30, 40, 12, 12, 10, 1, 3]
 STEPS = 400
