@@ -27,7 +27,8 @@ from common.reasons import Reason
 from common.types import ONE
 from services.polymarket_sim.control import Control
 from services.polymarket_sim.playback import PlaybackApi
-from tests.services.polymarket_sim.house import CONDITION, DOWN, UP, House
+from tests.services.polymarket_sim.house import CONDITION, DOWN, UP, House, Person
+from tests.services.polymarket_sim.test_server import user_frame
 
 Http = TestClient[web.Request, web.Application]
 DEADLINE_S = 5.0
@@ -140,6 +141,18 @@ async def test_cut_connections_end_abruptly_once(http: Http, port: Http, house: 
     assert not house.venue.faults.is_on("cut_market_connections")
     again = await follow(http, UP)
     assert await answers_ping(again)
+
+
+async def test_cut_user_connections_end_and_the_markets_stay(http: Http, port: Http, house: House) -> None:
+    market = await follow(http, UP)
+    ws = await http.ws_connect("/ws/user")
+    await ws.send_json(user_frame(Person(1)))
+    assert await answers_ping(ws)
+    await switch(port, "cut_user_connections")
+    assert (await heard(ws)).type in (WSMsgType.CLOSED, WSMsgType.ERROR)
+    assert await struck(port, "cut_user_connections") == 1
+    assert not house.venue.faults.is_on("cut_user_connections")
+    assert await answers_ping(market)
 
 
 async def test_a_ping_without_an_answer_and_a_feed_that_goes_on(http: Http, port: Http, house: House) -> None:
