@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 from common.effects import Effect, Now, Origin, Publish, Reply, Send
 from common.messages import (
+    Accepted,
     CancelAccepted,
     Message,
     OrderUpdated,
@@ -19,15 +20,17 @@ from common.messages import (
     PlaceAnswer,
     PlaceOrder,
     Refused,
+    ReplaceOrder,
     VenueFill,
 )
 from common.types import Settlement, Side, Status
 from common.venues.polymarket.wire import VenueStatus
 from services.executor.core import ExecutorCore
+from services.executor.external import account_of
 from services.executor.order import TERMINAL, Order, State
 from services.executor.positions import unexplained
 from tests.sim.clock import MS
-from tests.sim.venue import TrueOrder, TrueTrade, Venue
+from tests.sim.venue import START_SHARES, TOKENS, TrueOrder, TrueTrade, Venue
 from tests.sim.world import World
 
 Intent: TypeAlias = tuple[str, str]
@@ -36,6 +39,7 @@ Intent: TypeAlias = tuple[str, str]
 LIFE_NS = 30_000 * MS
 """execution.request_life_ms."""
 CONSERVED_EVERY = 8
+OUTSIDE = account_of("main")
 ENDS: dict[VenueStatus, frozenset[State]] = {
     VenueStatus.MATCHED: frozenset({State.FILLED}),
     VenueStatus.CANCELED: frozenset({State.CANCELLED}),
@@ -44,7 +48,7 @@ ENDS: dict[VenueStatus, frozenset[State]] = {
 NEVER_THERE = frozenset({State.REJECTED, State.CANCELLED})
 
 
-def intent_of(command: PlaceOrder, sender: str) -> Intent:
+def intent_of(command: PlaceOrder | ReplaceOrder, sender: str) -> Intent:
     if command.client_order_id:
         return command.account, command.client_order_id
     return sender, command.command_id
@@ -61,14 +65,18 @@ class Checker:
         self._covered: dict[Intent, int] = {}
         """When a cancel of it was answered, by the executor."""
         self._banned: set[Intent] = set()
+        self._replaces: dict[Intent, tuple[Intent, int]] = {}
+        """The intent a successor replaces, and what both may fill."""
         self._published: dict[int, Message] = {}
         self._rejected: set[Intent] = set()
         self._is_killed: Callable[[str], bool] = lambda _venue_order_id: False
+        self._is_open: Callable[[str], bool] = lambda _venue_order_id: False
         self._last_seq = 0
         self._steps = 0
 
     def knows_of(self, venue: Venue) -> None:
-        """Where to look whether the venue killed an order at once (a FOK or FAK that found nothing)."""
+        """Where to look whether an order is open, or was killed at once (a FOK or FAK that found nothing)."""
+        self._is_open = lambda venue_order_id: venue.orders[venue_order_id].is_open
         self._is_killed = lambda venue_order_id: not venue.orders[venue_order_id].shown
 
     # --- the executor ---
@@ -78,7 +86,7 @@ class Checker:
         command = getattr(message, "command", message)
         if isinstance(message, VenueFill):
             self._note_fill(message, core)
-        if not isinstance(command, PlaceOrder):
+        if not isinstance(command, PlaceOrder | ReplaceOrder):
             return
         intent = intent_of(command, origin.sender)
         for effect in effects:
@@ -88,6 +96,14 @@ class Checker:
                 self._taken.add(intent)
             elif isinstance(body, PlaceAnswer) and not body.duplicate:
                 self._by_order_id[body.order.order_id] = intent
+                self._taken.add(intent)
+                if isinstance(command, ReplaceOrder):
+                    self._note_replace(command, intent, body.order.replaces)
+
+    def _note_replace(self, command: ReplaceOrder, intent: Intent, old_id: str) -> None:
+        old = self._by_order_id.get(old_id)
+        if old is not None:
+            self._replaces[intent] = (old, command.size)
 
     def _note_fill(self, fill: VenueFill, core: ExecutorCore) -> None:
         order = core.desk.oms.by_venue_id(fill.venue_order_id)
@@ -111,7 +127,9 @@ class Checker:
 
     def on_reply(self, effect: Reply, now: Now) -> None:
         answer = effect.body
-        if isinstance(answer, Refused):
+        if isinstance(answer, Accepted):
+            self._world.seen["operator answered"] += 1
+        elif isinstance(answer, Refused):
             self._world.seen[f"refused {answer.code}"] += 1
         elif isinstance(answer, CancelAccepted):
             self._world.seen["cancel of an order in doubt"] += bool(answer.in_doubt)
@@ -172,10 +190,20 @@ class Checker:
             self._world.violate(f"{intent} becomes live after it was told to be rejected")
         if intent in self._banned:
             self._world.violate(f"{intent} is live though a cancel overtook it")
+        self._check_successor(intent)
         answered_ns = self._covered.get(intent)
         self._world.seen["live after its cancel was answered"] += answered_ns is not None
         if answered_ns is not None and self._world.now().mono_ns > answered_ns + LIFE_NS:
             self._world.violate(f"{intent} becomes live a request's life after its cancel was answered")
+
+    def _check_successor(self, intent: Intent) -> None:
+        """A successor never rests beside what it replaces."""
+        old, _ = self._replaces.get(intent, (None, 0))
+        venue_order_id = self._accepted.get(old) if old is not None else None
+        if venue_order_id is not None:
+            self._world.seen["successor live"] += 1
+            if self._is_open(venue_order_id):
+                self._world.violate(f"{intent} is live while {old}, which it replaces, is open")
 
     # --- at rest ---
 
@@ -188,7 +216,11 @@ class Checker:
 
     def at_rest(self, core: ExecutorCore, venue: Venue) -> None:
         """The executor agrees with the venue's truth in everything."""
-        rows = {order.venue_order_id: order for order in core.desk.oms.rows()}
+        unsent = [order for order in core.desk.oms.rows() if not order.venue_order_id]
+        for order in unsent:
+            if not order.settled:
+                self._world.violate(f"{order.order_id} was never sent and never ends: {order.state}")
+        rows = {order.venue_order_id: order for order in core.desk.oms.rows() if order.venue_order_id}
         for venue_id, true in venue.orders.items():
             if venue_id not in rows:
                 self._world.violate(f"the executor forgot {venue_id[:10]} of {self._intents[venue_id]}")
@@ -200,6 +232,7 @@ class Checker:
                 self._world.violate(f"{order.order_id} never ends: {order.state}, {len(order.fills)} fills")
             if venue_id not in venue.orders and order.state not in NEVER_THERE:
                 self._world.violate(f"{order.order_id} is {order.state}, but the venue never had it")
+        self._no_more_than_wanted(venue)
         self._same_fills(rows, venue.trades)
         self._same_positions(core, rows, venue.trades)
         self._conserved(core)
@@ -215,6 +248,13 @@ class Checker:
         allowed = ENDS[true.status] | (frozenset({State.REJECTED}) if not (true.shown or true.filled) else frozenset())
         if order.state not in allowed:
             self._world.violate(f"{what} ended as {true.status} at the venue and as {order.state} here")
+
+    def _no_more_than_wanted(self, venue: Venue) -> None:
+        for intent, (old, size) in self._replaces.items():
+            ids = [self._accepted[name] for name in (intent, old) if name in self._accepted]
+            filled = sum(venue.orders[venue_id].filled for venue_id in ids)
+            if self._accepted.get(intent) is not None and filled > size:
+                self._world.violate(f"{old} and its successor {intent} filled {filled} of {size} together")
 
     def _same_fills(self, rows: dict[str, Order], trades: list[TrueTrade]) -> None:
         ours = {
@@ -249,6 +289,9 @@ class Checker:
             row[1] += sign * true.cash
             row[2] += sign * true.size if true.settlement is Settlement.CONFIRMED else 0
         none = [0, 0, 0]
+        if core.desk.reconciler.of("polymarket", "main").positions_known:
+            # What the wallet held before anybody looked is nobody's trade.
+            truth |= {(OUTSIDE, token_id): [START_SHARES, 0, START_SHARES] for token_id in TOKENS}
         held = {
             (shown.account, shown.token_id): [shown.size, shown.cost - shown.realised, shown.confirmed]
             for shown in core.desk.positions.views()
@@ -256,6 +299,13 @@ class Checker:
         for key in truth.keys() | held.keys():
             if truth.get(key, none) != held.get(key, none):
                 self._world.violate(f"{key[0]} holds {held.get(key)} here, {truth.get(key)} by the venue's trades")
+
+    def money(self, core: ExecutorCore, venue: Venue) -> None:
+        """After a last complete round of reconciliation the wallet's money is the venue's."""
+        ours = core.desk.purses.of("polymarket", "main").cash
+        theirs = venue.cash(venue.wall_ns())
+        if ours is not None and ours != theirs:
+            self._world.violate(f"the wallet has {theirs} at the venue and {ours} here")
 
     def _conserved(self, core: ExecutorCore) -> None:
         fills = [fill for order in core.desk.oms.rows() for fill in order.fills.values()]

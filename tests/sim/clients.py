@@ -7,12 +7,26 @@ Two kinds: *askers* send commands as asks (no order, repeated under the same id 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeAlias
 
 import msgspec
 
 from common.frames import Ack, Data, Epoch
 from common.lanes import LaneSender
-from common.messages import CancelAccepted, CancelAll, CancelOrder, Message, PlaceAnswer, PlaceOrder, Refused, encode
+from common.messages import (
+    CancelAccepted,
+    CancelAll,
+    CancelOrder,
+    Halt,
+    Message,
+    PlaceAnswer,
+    PlaceOrder,
+    Reconcile,
+    Refused,
+    ReplaceOrder,
+    Resume,
+    encode,
+)
 from common.reasons import Reason
 from common.types import OrderType, Side, TimeInForce
 from services.executor.order import State
@@ -22,7 +36,7 @@ from tests.sim.clock import MS, S
 from tests.sim.processes import ACCOUNTS, Heart
 from tests.sim.world import World
 
-LATER = frozenset({Reason.FEED_GAP, Reason.WALLET_NOT_READY, Reason.OVERLOADED})
+LATER = frozenset({Reason.FEED_GAP, Reason.WALLET_NOT_READY, Reason.OVERLOADED, Reason.HALTED, Reason.REDUCE_ONLY})
 """Refusals that a client tries again after, under a new command id."""
 TRIES_MAX = 6
 BAN_WITHIN_NS = 20 * S
@@ -33,7 +47,7 @@ CANCEL_TARGETS_GTD = 0.5
 class Want(msgspec.Struct):
     """One intent and what the client knows of it."""
 
-    place: PlaceOrder
+    place: PlaceOrder | ReplaceOrder
     key: Intent
     order_id: str = ""
     venue_order_id: str = ""
@@ -46,10 +60,15 @@ class Want(msgspec.Struct):
     last_seq: int = 0
 
 
+Command: TypeAlias = PlaceOrder | ReplaceOrder | CancelOrder | CancelAll | Halt | Resume | Reconcile
+OVERTAKES = (CancelOrder, CancelAll, Halt, Resume)
+"""Commands that travel with cancels."""
+
+
 class Asked(msgspec.Struct):
     """One command on its way."""
 
-    command: PlaceOrder | CancelOrder | CancelAll
+    command: Command
     want: Want | None
     sent_ns: int
     covers: int = 0
@@ -68,6 +87,7 @@ class Client:
         self._heart = heart
         self._checker = checker
         self._commands = 0
+        self._replaced = 0
         self._asked: dict[str, Asked] = {}
         self._open: dict[str, None] = {}
         self._life = 0
@@ -91,6 +111,8 @@ class Client:
                 self._later(at_ns + self._rng.randrange(1, 6 * S), self._repeat, want)
             if self._rng.random() < 0.15:
                 self._later(at_ns + self._rng.randrange(S, 6 * S), self._contradict, want)
+            if self._rng.random() < 0.2:
+                self._later(at_ns + self._rng.randrange(S // 10, 8 * S), self._replace, want)
         for _ in range(self._rng.choice((0, 0, 1, 2))):
             self._later(self._rng.randrange(S, span_ns), self.cancel_all)
         if crash_ns := self._world.faults.next_in("client_crash"):
@@ -125,6 +147,7 @@ class Client:
 
     def _place(self, want: Want) -> None:
         """Times that are relative to the first asking are fixed then: a repeat is the same command."""
+        assert isinstance(want.place, PlaceOrder)
         changes: dict[str, int] = {}
         if want.place.tif is TimeInForce.GTD:
             changes["expire_ns"] = self._world.wall_ns() + self._rng.randrange(182, 200) * S
@@ -133,6 +156,45 @@ class Client:
         want.place = msgspec.structs.replace(want.place, **changes)
         self.wants.append(want)
         self._ask(want.place, want)
+
+    def _replace(self, old: Want) -> None:
+        """A successor at another price; both together may fill as much as before, or a little else."""
+        if not old.order_id or old.stopped or isinstance(old.place, ReplaceOrder):
+            return
+        self._replaced += 1
+        command = ReplaceOrder(
+            self._next_command_id(),
+            self.account,
+            old.order_id,
+            f"{self.name}.r{self._replaced}",
+            self._rng.randrange(30, 70) * MARKET.tick,
+            max(5_000_000, old.place.size + self._rng.choice((-1_000_000, 0, 2_000_000))),
+        )
+        want = Want(command, (self.account, command.client_order_id))
+        self.wants.append(want)
+        self._ask(command, want)
+
+    # --- the operator ---
+
+    def plan_operator(self, span_ns: int) -> None:
+        """One client is the operator too: halts, resumes and reconciles."""
+        for _ in range(self._rng.choice((0, 0, 1, 2))):
+            at_ns = self._rng.randrange(S, span_ns)
+            account = self.account if self._rng.random() < 0.3 else ""
+            reduce_only = self._rng.random() < 0.2
+            self._later(at_ns, self._halt, account, reduce_only)
+            self._later(at_ns + self._rng.randrange(S, 5 * S), self.resume, account)
+
+    def _halt(self, account: str, reduce_only: bool) -> None:
+        self._ask(Halt(self._next_command_id(), "the operator wants quiet", account, reduce_only), None)
+
+    def resume(self, account: str = "") -> None:
+        self._ask(Resume(self._next_command_id(), account), None)
+
+    def reconcile(self) -> None:
+        self._ask(Reconcile(self._next_command_id()), None)
+
+    # --- again ---
 
     def _again(self, want: Want) -> None:
         """The same intent under a new command id."""
@@ -149,7 +211,7 @@ class Client:
 
     def _contradict(self, want: Want) -> None:
         """Other content under an id that is taken."""
-        if want.place.client_order_id and want.order_id:
+        if isinstance(want.place, PlaceOrder) and want.place.client_order_id and want.order_id:
             other = msgspec.structs.replace(
                 want.place, command_id=self._next_command_id(), size=want.place.size + 10_000
             )
@@ -159,7 +221,7 @@ class Client:
         target = want.place.client_order_id or want.order_id
         if target and want in self.wants:
             if self._rng.random() < 0.5 and want.order_id:
-                target = self._rng.choice((want.order_id, want.venue_order_id))
+                target = self._rng.choice((want.order_id, want.venue_order_id or want.order_id))
             want.stopped = True
             self._ask(CancelOrder(self._next_command_id(), self.account, target), want)
 
@@ -181,9 +243,7 @@ class Client:
 
     # --- sending ---
 
-    def _ask(
-        self, command: PlaceOrder | CancelOrder | CancelAll, want: Want | None, *, conflicts: bool = False
-    ) -> None:
+    def _ask(self, command: Command, want: Want | None, *, conflicts: bool = False) -> None:
         asked = Asked(command, want, self._world.loop.now_ns, conflicts=conflicts)
         self._asked[command.command_id] = asked
         self._open[command.command_id] = None
@@ -205,7 +265,7 @@ class Client:
         if life != self._life or asked.command.command_id not in self._open:
             return
         want = asked.want
-        if isinstance(asked.command, PlaceOrder) and want is not None and want.forgotten:
+        if isinstance(asked.command, PlaceOrder | ReplaceOrder) and want is not None and want.forgotten:
             del self._open[asked.command.command_id]
             return
         self._send(asked)
@@ -220,7 +280,7 @@ class Client:
     def _arrive(self, command: Message, epoch: Epoch) -> None:
         heart = self._heart
         if heart.alive and heart.epoch == epoch:
-            heart.port.ask(command, self.name, cancel=isinstance(command, CancelOrder | CancelAll))
+            heart.port.ask(command, self.name, cancel=isinstance(command, OVERTAKES))
             heart.wake()
 
     # --- lanes ---
@@ -245,7 +305,7 @@ class Client:
     def _send_on_lane(self, asked: Asked) -> None:
         normal = self._lanes["client_commands"]
         body = encode(asked.command)
-        if isinstance(asked.command, PlaceOrder):
+        if not isinstance(asked.command, OVERTAKES):
             normal.offer(f"{normal.last}", body)
             if asked.want is not None:
                 asked.want.last_seq = normal.last
@@ -302,7 +362,7 @@ class Client:
             self._same_answer(asked, asked.answer, answer)
         first, asked.answer = asked.answer is None, answer
         self._open.pop(asked.command.command_id, None)
-        if isinstance(asked.command, PlaceOrder):
+        if isinstance(asked.command, PlaceOrder | ReplaceOrder):
             self._on_place_answer(asked, answer, first)
         elif first:
             self._on_cancel_answer(asked, answer)
@@ -323,9 +383,10 @@ class Client:
             if asked.conflicts:
                 self._world.violate(f"{want.key}: other content under the same id was taken")
             ids = (answer.order.order_id, answer.order.venue_order_id)
-            if want.order_id and (want.order_id, want.venue_order_id) != ids:
+            signed_before = want.venue_order_id and ids[1] != want.venue_order_id
+            if want.order_id and (ids[0] != want.order_id or signed_before):
                 self._world.violate(f"{want.key} was answered with {want.order_id} and with {ids[0]}")
-            want.order_id, want.venue_order_id = ids
+            want.order_id, want.venue_order_id = ids[0], ids[1] or want.venue_order_id
             if want.accepted_ns < 0:
                 want.accepted_ns = self._world.loop.now_ns
         elif isinstance(answer, Refused) and not asked.conflicts:
@@ -361,7 +422,7 @@ class Client:
         for command_id in open_ids:
             asked = self._asked[command_id]
             command = asked.command
-            if isinstance(command, PlaceOrder):
+            if isinstance(command, PlaceOrder | ReplaceOrder):
                 if asked.want is not None and not asked.conflicts:
                     self._again(asked.want)
             else:

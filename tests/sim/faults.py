@@ -54,7 +54,7 @@ EVENT_LATE_MAX_NS = 8 * S
 SILENT_MAX_NS = 20 * S
 """Shorter than user_data.dead_after_s: by then the channel has noticed."""
 CLOCK_STEP_MAX_NS = 2 * S
-"""How far the machine's wall clock is corrected at once, either way; the venue's differs by up to this from the start."""
+"""How far the machine's wall clock is corrected at once; the venue's differs by up to this from the start."""
 SUBSCRIBE_MAX_NS = 2 * S
 """With the replica's lag less than the pause before the second catch-up pass."""
 

@@ -19,14 +19,26 @@ import msgspec
 
 from common.bus import Bus
 from common.edge import Edge
-from common.effects import Effect, Log, Now, Origin, Publish, Reply, Send, Settle
+from common.effects import Effect, Log, Mark, Now, Origin, Publish, Reply, Send, Settle
 from common.frames import Ack, Data, Epoch, Nack
 from common.lanes import LaneReceiver
 from common.memorybus import MemoryBus
-from common.messages import Configured, MarketListed, Message, TimerFired, decode
+from common.messages import (
+    BookView,
+    Configured,
+    HaltFound,
+    Judged,
+    MarketListed,
+    Message,
+    PlaceOrder,
+    ReplaceOrder,
+    TimerFired,
+    decode,
+)
 from common.peer import Item, Peer
 from common.settings import ROOT, Account, Settings, load_settings
 from common.step import Step, decode_step, replay
+from common.types import FeedState
 from services.executor.core import ExecutorCore
 from services.gateway import transport
 from services.user_data import channel
@@ -54,17 +66,11 @@ FEED = Origin("market_data", "instruments")
 
 @cache
 def settings() -> Settings:
-    """The demo's settings with two accounts on one wallet. No policy judges by a book: there is none here."""
+    """The demo's settings with two accounts on one wallet. Funds are checked; policies have their own tests."""
     base = load_settings(ROOT / "deploy" / "config" / "demo.toml")
     accounts = tuple(Account(name=name, wallet="main") for name in ACCOUNTS)
-    changes: dict[str, Any] = {"accounts": accounts}
-    if hasattr(base, "risk"):
-        changes["risk"] = base.risk.model_copy(update={"policies": ()})
-    if hasattr(base.execution, "enable_risk_checks"):
-        changes["execution"] = base.execution.model_copy(
-            update={"enable_risk_checks": False, "enable_validation": False}
-        )
-    return base.model_copy(update=changes)
+    risk = base.risk.model_copy(update={"policies": ()})
+    return base.model_copy(update={"accounts": accounts, "risk": risk})
 
 
 @cache
@@ -256,6 +262,26 @@ class Port:
         return [(sender, ack) for sender, ack in pairs if ack is not None]
 
 
+class Sight:
+    """Stands for services/executor/sight.py: with each place goes a view of a book, which is now and then not there."""
+
+    def __init__(self, world: World) -> None:
+        self._rng = world.rng
+
+    def attach(self, message: Message) -> Message:
+        if not isinstance(message, PlaceOrder | ReplaceOrder):
+            return message
+        named = message.outcome if isinstance(message, PlaceOrder) else MARKET.outcomes[0]
+        token_id = MARKET.token_of(named)
+        return Judged(message, self._view(token_id) if self._rng.random() < 0.9 else None)
+
+    def _view(self, token_id: str) -> BookView:
+        middle = self._rng.randrange(40, 60) * MARKET.tick
+        bids = [(middle - step * MARKET.tick, 50_000_000) for step in range(1, 6)]
+        asks = [(middle + step * MARKET.tick, 50_000_000) for step in range(1, 6)]
+        return BookView(token_id, bids, asks, True, True, MARKET.tick, FeedState.LIVE, "", 1, 1, 5)
+
+
 class Heart(Process):
     """The executor. `core_class` is a parameter, so that tests can break it."""
 
@@ -273,6 +299,7 @@ class Heart(Process):
         self.on_reply: Callable[[str, Message], None] = _nothing
         self.on_ack: Callable[[str, Ack], None] = _nothing
         self._checker = checker
+        self._sight = Sight(world)
         self._doomed_at = ""
         self._is_clean = True
         """Whether everything the core has taken is in the journal."""
@@ -301,12 +328,19 @@ class Heart(Process):
             step.take(Configured(settings_text()), Origin("executor"))
         step.take(MarketListed(MARKET), FEED)
         self._commit(step)
+        self._adopt_halt()
         for effect in self.core.outstanding():
             assert isinstance(effect, Send), "only sends can be outstanding"
             self._checker.on_send(effect, self.core)
             self.world.seen[f"{type(effect.body).__name__} sent again after a restart"] += 1
             assert self.peer.send(effect.lane, effect.key, effect.body, repeat=True)
         self.on_started(self.epoch)
+
+    def _adopt_halt(self) -> None:
+        if self.world.marker and self.core.halted() is None:
+            step = Step(self.core, self.world.now())
+            step.take(HaltFound(self.world.marker, lookup=True), Origin("executor"))
+            self._commit(step)
 
     def _on_death(self) -> None:
         self._hash_at_death = self.core.state_hash() if self._is_clean else ""
@@ -359,7 +393,8 @@ class Heart(Process):
     def _take(self, step: Step, message: Message, origin: Origin, body: msgspec.Raw | None = None) -> None:
         self._is_clean = False
         before = len(step.effects)
-        step.take(message, origin, body)
+        attached = self._sight.attach(message)
+        step.take(attached, origin, body if attached is message else None)
         if not isinstance(message, TimerFired):
             self.world.trace(self.name, f"<- {brief(message)}")
         self._checker.on_input(message, origin, step.effects[before:], self.core)
@@ -394,6 +429,9 @@ class Heart(Process):
                 self.world.trace(self.name, f"-> {effect.lane}: {brief(effect.body)}")
                 self._checker.on_send(effect, self.core)
                 assert self.peer.send(effect.lane, effect.key, effect.body), f"lane {effect.lane} is full"
+            case Mark():
+                self.world.trace(self.name, f"halt marker: {effect.reason!r}")
+                self.world.marker = effect.reason
             case Settle():
                 self.peer.settle(effect.lane, effect.key)
             case Log():
@@ -549,7 +587,11 @@ class Gateway(SimEdge):
 
         with patch.object(transport, "HttpClient", http):
             desk = transport.VenueDesk(
-                self.as_edge(), {"main": venue_wallet()}, rng=self.world.rng, wall_ns=self.world.wall_ns
+                self.as_edge(),
+                {"main": venue_wallet()},
+                rng=self.world.rng,
+                halted=lambda: self.world.marker,
+                wall_ns=self.world.wall_ns,
             )
         desk.start()
 

@@ -19,7 +19,7 @@ from tests.sim.checkers import LIFE_NS, Checker
 from tests.sim.clients import Client
 from tests.sim.clock import S
 from tests.sim.faults import CLOCK_STEP_MAX_NS, KILLS
-from tests.sim.processes import Gateway, Heart, Network, Process, SimEdge, UserData
+from tests.sim.processes import ACCOUNTS, Gateway, Heart, Network, Process, SimEdge, UserData
 from tests.sim.venue import Venue
 from tests.sim.world import Violation, World
 
@@ -86,14 +86,18 @@ class Simulation:
             loop.after(world.rng.randrange(S // 2), process.start)
         for client in self.clients:
             client.plan(world.rng.randrange(3, 9), span_ns)
+        self.clients[0].plan_operator(span_ns)
         self._plan_faults()
         loop.run_until(span_ns)
         world.trace("world", "calms down")
         world.faults.calm()
+        self._resume()
         loop.run_until(loop.now_ns + LIFE_NS + 15 * S)
         self.checker.covered_are_over(self.venue)
         self._wind_down()
         self._wait_for_rest()
+        loop.run_until(loop.now_ns + QUIET_NS)
+        self.clients[0].reconcile()
         loop.run_until(loop.now_ns + QUIET_NS)
         return self._judge()
 
@@ -130,6 +134,11 @@ class Simulation:
             self.world.loop.after(10 * S, self._keep_checkpoint)
 
     # --- the end ---
+
+    def _resume(self) -> None:
+        """Whatever the operator halted, and whatever marker a crash left behind."""
+        for account in ("", *ACCOUNTS):
+            self.clients[0].resume(account)
 
     def _wind_down(self) -> None:
         """Resting orders are cancelled; in half of the runs GTD orders are left to lapse."""
@@ -173,6 +182,7 @@ class Simulation:
     def _judge(self) -> Result:
         heart = self.heart
         self.checker.at_rest(heart.core, self.venue)
+        self.checker.money(heart.core, self.venue)
         again, digests = heart.replayed()
         self.checker.replays(heart.core, heart.journal.effects, again, digests)
         return Result(

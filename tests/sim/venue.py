@@ -11,11 +11,14 @@ from typing import Protocol
 
 import msgspec
 
+from common.fixed import format_micros
 from common.types import ONE, Settlement, Side, TimeInForce
 from common.venues.polymarket.amounts import signed_price_size
+from common.venues.polymarket.fees import taker_fee
 from common.venues.polymarket.orders import PostedOrder, order_id, parse_post_body
 from common.venues.polymarket.user import MAKER, TAKER, OrderEvent, OrderEventKind, trade_to_wire
 from common.venues.polymarket.wire import (
+    Balance,
     CancelResult,
     MakerLeg,
     OpenOrder,
@@ -33,6 +36,7 @@ from tests.sim.faults import CLOCK_STEP_MAX_NS, REPLICA_LAG_MAX_NS
 from tests.sim.world import START_NS, World
 
 CHAIN_ID = 137
+TOKENS = MARKET.token_ids
 STEP = 10_000
 GTD_RETIRED_S = 60
 STRANGER = "0x" + "57" * 20
@@ -49,8 +53,13 @@ REFUSALS: tuple[Response, ...] = (
     (503, b'{"error":"the venue is in post-only mode"}'),
     (200, b'{"success":false,"errorMsg":"not enough balance / allowance","orderID":"","status":""}'),
 )
-"""Documented: nothing of these was taken."""
+CROSSES: Response = (400, b'{"error":"order crosses book"}')
 RESTARTING: Response = (425, b'{"error":"matching engine is restarting"}')
+NOT_TAKEN = frozenset(body for _, body in (*REFUSALS, CROSSES, RESTARTING))
+"""Documented: what is answered so has not entered the book."""
+START_SHARES = 1_000 * ONE
+START_CASH = 10_000 * ONE
+ON_CHAIN = (Settlement.MINED, Settlement.CONFIRMED)
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -119,6 +128,14 @@ class TrueTrade(msgspec.Struct):
                 )
         return None
 
+    def on_chain(self, wall_ns: int) -> bool:
+        trade = self.at(wall_ns)
+        return trade is not None and trade.settlement in ON_CHAIN
+
+    @property
+    def fee(self) -> int:
+        return taker_fee(self.size, self.price, MARKET.fee_rate, MARKET.fee_exponent) if self.is_taker else 0
+
 
 class Listener(Protocol):
     """A connection of the user channel."""
@@ -137,7 +154,6 @@ class Venue:
         self._rng = world.rng
         self._faults = world.faults
         self._on_accept = on_accept
-        self._refused: dict[str, Response] = {}
         self._offset_ns = START_NS + self._rng.randrange(-CLOCK_STEP_MAX_NS, CLOCK_STEP_MAX_NS)
 
     def wall_ns(self) -> int:
@@ -164,16 +180,14 @@ class Venue:
     # --- places ---
 
     def _post(self, body: bytes) -> Response:
-        """A second copy of a request that was refused is refused as well."""
         posted = parse_post_body(body)
         assert posted.owner == API_KEY, "signed for another key"
         venue_id = order_id(posted.order, CHAIN_ID, MARKET.neg_risk, posted.version)
         if venue_id in self.orders:
             self._world.seen["second copy refused"] += 1
             return _error(400, f"order {venue_id} is invalid. Duplicated.")
-        refusal = self._refused.get(venue_id) or self._refusal(posted)
+        refusal = self._refusal(posted)
         if refusal is not None:
-            self._refused[venue_id] = refusal
             return refusal
         self._on_accept(venue_id)
         return self._take_in(posted, venue_id)
@@ -185,8 +199,7 @@ class Venue:
         if self._is_restarting():
             return RESTARTING
         if self._faults.happens("venue_refuses"):
-            crosses = _error(400, "order crosses book")
-            return crosses if posted.post_only else self._rng.choice(REFUSALS)
+            return CROSSES if posted.post_only else self._rng.choice(REFUSALS)
         return None
 
     def _take_in(self, posted: PostedOrder, venue_id: str) -> Response:
@@ -379,7 +392,23 @@ class Venue:
             after_s = int(query.get("after", "0"))
             trades = [trade for true in self.trades if (trade := true.at(as_of_ns)) and trade.match_ns // S >= after_s]
             return self._page([trade.to_wire() for trade in trades], query)
+        if path == "/v2/positions":
+            held = [
+                {"token_id": token, "current_size": format_micros(self.shares(token, as_of_ns))} for token in TOKENS
+            ]
+            return 200, encode_json({"data": held, "pagination": {"has_more": False, "next_cursor": ""}})
+        if path == "/balance-allowance":
+            return 200, encode_json(Balance(self.cash(as_of_ns), {"exchange": 2**256 - 1}).to_wire())
         return _error(404, "no such page")
+
+    def shares(self, token_id: str, as_of_ns: int) -> int:
+        """On chain."""
+        moved = [true for true in self.trades if true.token_id == token_id and true.on_chain(as_of_ns)]
+        return START_SHARES + sum(true.size if true.side is Side.BUY else -true.size for true in moved)
+
+    def cash(self, as_of_ns: int) -> int:
+        moved = [true for true in self.trades if true.on_chain(as_of_ns)]
+        return START_CASH + sum((-true.cash if true.side is Side.BUY else true.cash) - true.fee for true in moved)
 
     def _page(self, rows: list[dict[str, object]], query: dict[str, str]) -> Response:
         start = decode_cursor(query.get("next_cursor", ""))

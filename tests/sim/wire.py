@@ -17,7 +17,7 @@ from common.venues.polymarket.wire import encode_json
 from common.ws import Loss, LossKind, WsHandler
 from tests.sim.clock import MS, S
 from tests.sim.faults import EVENT_LATE_MAX_NS, LATE_MAX_NS, SILENT_MAX_NS, SUBSCRIBE_MAX_NS
-from tests.sim.venue import Venue
+from tests.sim.venue import NOT_TAKEN, Venue
 from tests.sim.world import World
 
 Outcome = HttpReply | HttpFailure
@@ -66,8 +66,12 @@ class _Exchange:
         self._venue = venue
         self._future = future
         self._request = request
+        self._refusal: tuple[int, bytes] | None = None
 
     def begin(self) -> None:
+        method, path, _, _ = self._request
+        if method == "POST" and path == "/order" and self._world.marker:
+            self._world.violate(f"a place leaves while trading is halted: {self._world.marker}")
         faults, loop = self._world.faults, self._world.loop
         if faults.happens("http_not_sent"):
             loop.after(faults.between(MS, 50 * MS), self.fail, FailureKind.NOT_SENT, "no connection")
@@ -99,7 +103,9 @@ class _Exchange:
 
     def _arrive(self, fate: str) -> None:
         method, path, query, body = self._request
-        status, answer = self._venue.handle(method, path, query, body)
+        status, answer = self._refusal or self._venue.handle(method, path, query, body)
+        if method == "POST" and answer in NOT_TAKEN:
+            self._refusal = status, answer  # the second copy of one request is not judged anew
         if method != "GET":
             self._world.trace("http", f"{method} {path} -> {status} {answer[:60].decode()} ({fate})")
         if fate == "lost":

@@ -75,6 +75,8 @@ class World:
         self.rng = Random(seed)
         self.loop = VirtualLoop()
         self.wall_offset_ns = START_NS
+        self.marker = ""
+        """The durable halt marker (common/halt.py): survives every process."""
         self.seen: Counter[str] = Counter()
         """What happened, by name: whether the runs reach what they are for."""
         self.faults = Faults(self.rng, self.seen)
