@@ -18,19 +18,25 @@ import msgspec
 
 from common.errors import PolyexecError, Refusal
 from common.messages import (
+    Accepted,
+    AccountsReport,
+    AccountView,
     BookReport,
     CancelAccepted,
     CancelAll,
     CancelOrder,
     Fill,
     FillsReport,
+    GetAccounts,
     GetBook,
     GetFills,
     GetMarkets,
     GetOrder,
     GetOrders,
     GetPositions,
+    GetReconciliation,
     GetWatchList,
+    Halt,
     Heartbeat,
     MarketsReport,
     MarketView,
@@ -41,7 +47,12 @@ from common.messages import (
     PlaceOrder,
     Position,
     PositionsReport,
+    Reconcile,
+    Reconciliation,
+    ReconciliationReport,
     Refused,
+    ReplaceOrder,
+    Resume,
     UnwatchMarkets,
     WatchedEntry,
     WatchMarkets,
@@ -51,6 +62,7 @@ from common.reasons import Reason
 from common.topology import PROCESSES, out_address, supervisor_socket
 from common.types import OrderType, Side, Status, TimeInForce
 from services.cli.render import CancelAllOutcome, DoubtfulOrder
+from services.cli.steering_text import ReconcileStory
 
 ENDED: frozenset[Status] = frozenset({Status.FILLED, Status.CANCELLED, Status.REJECTED, Status.EXPIRED})
 RESTING: frozenset[Status] = frozenset({Status.WORKING, Status.PARTIALLY_FILLED})
@@ -61,7 +73,9 @@ POLL_S = 0.03
 STORY_S = 3.0
 """How long `order place` follows an order; past it the order is shown as it is."""
 CANCEL_S = 5.0
-CATCHING_UP: frozenset[Reason] = frozenset({Reason.FEED_GAP, Reason.WALLET_NOT_READY})
+CATCHING_UP: frozenset[Reason] = frozenset(
+    {Reason.FEED_GAP, Reason.WALLET_NOT_READY, Reason.BOOK_MISSING, Reason.STALE_DATA}
+)
 """Refusals that pass by themselves, within seconds after a process or the venue came back."""
 CATCH_UP_S = 10.0
 CATCH_UP_PAUSE_S = 0.1
@@ -99,6 +113,9 @@ class PlaceArguments(NamedTuple):
     price: int
     size: int
     expires_s: int = 0
+    quote: int = 0
+    max_slippage_bps: int = 0
+    deadline_ms: int = 0
 
 
 class Unwatched(NamedTuple):
@@ -265,6 +282,9 @@ class Client:
             price=wanted.price,
             size=wanted.size,
             expire_ns=now_ns + wanted.expires_s * 1_000_000_000 if wanted.expires_s else 0,
+            deadline_ns=now_ns + wanted.deadline_ms * 1_000_000 if wanted.deadline_ms else 0,
+            quote=wanted.quote,
+            max_slippage_bps=wanted.max_slippage_bps,
         )
         try:
             order = self._place_when_caught_up(command)
@@ -274,7 +294,42 @@ class Client:
             raise Unavailable(f"{why}; whether the order was taken is not known: {hint} tells") from None
         return self.follow(order, is_placed, STORY_S)
 
-    def _place_when_caught_up(self, command: PlaceOrder) -> OrderView:
+    def replace(self, account: str, order_id: str, client_order_id: str, *, price: int, size: int) -> Story:
+        """Replace an open order and follow its successor until it rests, ends, or STORY_S has passed."""
+        named = client_order_id or f"cli-{uuid.uuid4().hex}"
+        command = ReplaceOrder(_new_id(), account, order_id, named, price, size)
+        return self.follow(self._place_when_caught_up(command), is_placed, STORY_S)
+
+    # --- steering ---
+
+    def halt(self, reason: str, account: str, *, reduce_only: bool) -> None:
+        self.ask("executor", Halt(_new_id(), reason, account, reduce_only), Accepted, cancel=True)
+
+    def resume(self, account: str) -> None:
+        self.ask("executor", Resume(_new_id(), account), Accepted)
+
+    def accounts(self, account: str) -> list[AccountView]:
+        return self.ask("executor", GetAccounts(_new_id(), account), AccountsReport).accounts
+
+    def reconciliation(self, wallet: str) -> list[Reconciliation]:
+        rows = self.ask("executor", GetReconciliation(_new_id()), ReconciliationReport).wallets
+        return [row for row in rows if wallet in ("", row.wallet)]
+
+    def reconcile(self, wallet: str, within_s: float) -> ReconcileStory:
+        """Ask for a full round, and wait for one that began after that to end complete."""
+        before = {(row.venue, row.wallet): row for row in self.reconciliation(wallet)}
+        self.ask("executor", Reconcile(_new_id(), wallet), Accepted)
+        deadline = self._clock() + within_s
+        while True:
+            rows = self.reconciliation(wallet)
+            known = [(row, before.get((row.venue, row.wallet), row)) for row in rows]
+            complete = all(row.last_full_ns > old.last_full_ns for row, old in known)
+            if complete or self._clock() >= deadline:
+                found = sum(row.differences - old.differences for row, old in known)
+                return ReconcileStory(rows, complete, found)
+            self._pause(POLL_S)
+
+    def _place_when_caught_up(self, command: PlaceOrder | ReplaceOrder) -> OrderView:
         """Ask again, for a while, where the refusal only says that the executor is catching up with the venue.
 
         Such a refusal consumes no client order id; only the command id has to be new to be judged again.

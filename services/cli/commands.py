@@ -6,28 +6,39 @@ without. What the words mean is decided by the executor and market_data; only nu
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from enum import StrEnum
-from typing import Annotated, Any, NamedTuple, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 from typer.core import TyperGroup
 
-from common.errors import ConfigError, ExitCode, PolyexecError, Refusal
+from common.errors import ConfigError, ExitCode, Refusal
 from common.fixed import parse_micros
 from common.messages import WatchedEntry
 from common.reasons import Reason
 from common.settings import Settings, load_settings
 from common.topology import PROCESSES
 from common.types import OrderType, Side, Status, TimeInForce
-from services.cli import journal, render
+from services.cli import journal, render, steering
 from services.cli import replay as replaying
 from services.cli.client import Bus, Client, PlaceArguments, Story, Unavailable, is_resolved, is_running
+from services.cli.options import (
+    AccountFilter,
+    AccountOption,
+    Connect,
+    JsonFlag,
+    MarketFilter,
+    OutputLost,
+    Session,
+    print_result,
+    session,
+    write,
+)
 
 HEARTBEATS_S = 1.5
 """Three beats: a process that is silent for longer is shown as such."""
@@ -39,14 +50,6 @@ FIELD_WORDS = {"expire_ns": "expires"}
 HELP = "Trade on prediction markets from the terminal. Every command takes --json and exits non-zero on error."
 
 
-class Session(NamedTuple):
-    """What a command works with; `default_account` is used where --account is not given."""
-
-    client: Client
-    default_account: str
-
-
-Connect = Callable[[str], AbstractContextManager[Session]]
 Word = TypeVar("Word", bound=StrEnum)
 
 
@@ -84,11 +87,8 @@ markets_app = typer.Typer(cls=MarketsGroup, help=MARKETS_HELP, subcommand_metava
 app.add_typer(order_app, name="order")
 app.add_typer(markets_app, name="markets")
 app.add_typer(journal.app, name="journal")
+app.add_typer(steering.app)
 
-JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-AccountOption = Annotated[str, typer.Option("--account", help="Our account; default: the first of the settings.")]
-AccountFilter = Annotated[str, typer.Option("--account", help="Only this account; default: every account.")]
-MarketFilter = Annotated[str, typer.Option("--market", help="Only this market: slug or condition id.")]
 LimitOption = Annotated[int, typer.Option("--limit", min=1, max=LIMIT_MAX, help="At most this many, newest first.")]
 Entries = Annotated[
     list[str],
@@ -103,10 +103,10 @@ OrderId = Annotated[str, typer.Argument(help="Our order id, the client order id,
 @app.command()
 def status(ctx: typer.Context, as_json: JsonFlag = False) -> int:
     """Every process: state, pid, uptime. Exits 4 unless all are ready."""
-    with _session(ctx, "executor") as session:
-        heard = session.client.heartbeats(HEARTBEATS_S)
+    with session(ctx, "executor") as talk:
+        heard = talk.client.heartbeats(HEARTBEATS_S)
     rows = render.status_json(PROCESSES, heard, time.time_ns())
-    _print(rows, render.status_text(rows), as_json)
+    print_result(rows, render.status_text(rows), as_json)
     return ExitCode.OK if all(row["ready"] for row in rows) else ExitCode.UNAVAILABLE
 
 
@@ -117,9 +117,9 @@ def markets(
     as_json: JsonFlag = False,
 ) -> int:
     """The markets that can be traded, two-sided ones first."""
-    with _session(ctx, "market_data") as session:
-        views = session.client.markets(query)
-    _print([render.market_json(view) for view in views], render.markets_text(views), as_json)
+    with session(ctx, "market_data") as talk:
+        views = talk.client.markets(query)
+    print_result([render.market_json(view) for view in views], render.markets_text(views), as_json)
     return ExitCode.OK
 
 
@@ -129,15 +129,15 @@ def markets_watch(ctx: typer.Context, entries: Entries, as_json: JsonFlag = Fals
 
     Exits 3 when an entry came to no market within seconds. It stays on the list and is looked for in every round.
     """
-    with _session(ctx, "market_data") as session:
-        found = session.client.watch(entries)
+    with session(ctx, "market_data") as talk:
+        found = talk.client.watch(entries)
     lost = [entry for entry in found if not entry.slugs]
     if not lost:
-        _print([render.watched_json(entry) for entry in found], render.watched_text(found), as_json)
+        print_result([render.watched_json(entry) for entry in found], render.watched_text(found), as_json)
         return ExitCode.OK
     error = render.error_json(Reason.UNKNOWN_MARKET, _unresolved(lost), "entries")
     shown = {**error, "entries": [render.watched_json(entry) for entry in found]}
-    _print(shown, render.watched_text(found), as_json)
+    print_result(shown, render.watched_text(found), as_json)
     if not as_json:
         print(render.error_text(Reason.UNKNOWN_MARKET, _unresolved(lost), "entries"), file=sys.stderr)
     return ExitCode.REFUSED
@@ -149,9 +149,9 @@ def markets_unwatch(ctx: typer.Context, entries: Entries, as_json: JsonFlag = Fa
 
     A market that another entry leads to is followed on. Open orders are not touched.
     """
-    with _session(ctx, "market_data") as session:
-        outcome = session.client.unwatch(entries)
-    _print([render.watched_json(entry) for entry in outcome.left], render.watched_text(outcome.left), as_json)
+    with session(ctx, "market_data") as talk:
+        outcome = talk.client.unwatch(entries)
+    print_result([render.watched_json(entry) for entry in outcome.left], render.watched_text(outcome.left), as_json)
     if outcome.absent and not as_json:
         print(f"not on the watch list: {render.clean(', '.join(outcome.absent))}", file=sys.stderr)
     return ExitCode.OK
@@ -160,9 +160,9 @@ def markets_unwatch(ctx: typer.Context, entries: Entries, as_json: JsonFlag = Fa
 @markets_app.command("watched")
 def markets_watched(ctx: typer.Context, as_json: JsonFlag = False) -> int:
     """The watch list: each entry, where it comes from, its markets, and what is wrong with it."""
-    with _session(ctx, "market_data") as session:
-        found = session.client.watched()
-    _print([render.watched_json(entry) for entry in found], render.watched_text(found), as_json)
+    with session(ctx, "market_data") as talk:
+        found = talk.client.watched()
+    print_result([render.watched_json(entry) for entry in found], render.watched_text(found), as_json)
     return ExitCode.OK
 
 
@@ -181,9 +181,9 @@ def book(
     wanted = market_option or market
     if not wanted:
         raise Refusal(Reason.BAD_REQUEST, "name a market: polyexec markets lists them", "market")
-    with _session(ctx, "market_data") as session:
-        report = session.client.book(wanted, outcome_option or outcome)
-    _print(render.book_json(report), render.book_text(report, depth), as_json)
+    with session(ctx, "market_data") as talk:
+        report = talk.client.book(wanted, outcome_option or outcome)
+    print_result(render.book_json(report), render.book_text(report, depth), as_json)
     return ExitCode.OK
 
 
@@ -198,9 +198,9 @@ def orders(
     as_json: JsonFlag = False,
 ) -> int:
     """Open orders, newest first."""
-    with _session(ctx, "executor") as session:
-        found = session.client.orders(account, open_only=not everything, market=market, limit=limit)
-    _print([render.order_json(order) for order in found], render.orders_text(found), as_json)
+    with session(ctx, "executor") as talk:
+        found = talk.client.orders(account, open_only=not everything, market=market, limit=limit)
+    print_result([render.order_json(order) for order in found], render.orders_text(found), as_json)
     return ExitCode.OK
 
 
@@ -213,27 +213,27 @@ def fills(
     as_json: JsonFlag = False,
 ) -> int:
     """Fills, newest first, with how far each is settled."""
-    with _session(ctx, "executor") as session:
-        found = session.client.fills(account, market, limit)
-    _print([render.fill_json(fill) for fill in found], render.fills_text(found), as_json)
+    with session(ctx, "executor") as talk:
+        found = talk.client.fills(account, market, limit)
+    print_result([render.fill_json(fill) for fill in found], render.fills_text(found), as_json)
     return ExitCode.OK
 
 
 @app.command()
 def positions(ctx: typer.Context, account: AccountFilter = "", as_json: JsonFlag = False) -> int:
     """What is held: size by fills, confirmed size, average price, profit taken, fees."""
-    with _session(ctx, "executor") as session:
-        found = session.client.positions(account)
-    _print([render.position_json(position) for position in found], render.positions_text(found), as_json)
+    with session(ctx, "executor") as talk:
+        found = talk.client.positions(account)
+    print_result([render.position_json(position) for position in found], render.positions_text(found), as_json)
     return ExitCode.OK
 
 
 @order_app.command("show")
 def order_show(ctx: typer.Context, order_id: OrderId, account: AccountOption = "", as_json: JsonFlag = False) -> int:
     """One order with its fills."""
-    with _session(ctx, "executor") as session:
-        order = session.client.order(account or session.default_account, order_id)
-    _print(render.order_json(order), render.order_text(order), as_json)
+    with session(ctx, "executor") as talk:
+        order = talk.client.order(account or talk.default_account, order_id)
+    print_result(render.order_json(order), render.order_text(order), as_json)
     return ExitCode.OK
 
 
@@ -247,15 +247,24 @@ def order_place(
     market: Annotated[str, typer.Option("--market", help="Slug or condition id.")],
     outcome: Annotated[str, typer.Option("--outcome", help="Outcome word, index or token id.")],
     side: Annotated[str, typer.Option("--side", help="BUY or SELL.")],
-    price: Annotated[str, typer.Option("--price", help="Worst price, e.g. 0.52.")],
-    size: Annotated[str, typer.Option("--size", help="Shares, e.g. 10.")],
-    tif: Annotated[str, typer.Option("--tif", help="GTC, GTD, FOK or FAK (IOC is FAK).")] = "GTC",
+    price: Annotated[str, typer.Option("--price", help="Worst price, e.g. 0.52; market orders may leave it out.")] = "",
+    size: Annotated[str, typer.Option("--size", help="Shares, e.g. 10.")] = "",
+    quote: Annotated[str, typer.Option("--quote", help="Market BUY: money to spend instead of --size.")] = "",
+    tif: Annotated[
+        str, typer.Option("--tif", help="GTC, GTD, FOK or FAK (IOC is FAK); default: GTC, market: FAK.")
+    ] = "",
     order_type: Annotated[str, typer.Option("--type", help="limit or market.")] = "limit",
     post_only: Annotated[bool, typer.Option("--post-only", help="Refuse rather than match at once.")] = False,
     expires: Annotated[int, typer.Option("--expires", min=0, max=EXPIRES_MAX_S, help="GTD: seconds from now.")] = 0,
     client_order_id: Annotated[
         str, typer.Option("--client-order-id", help="Your id; the same id never trades twice.")
     ] = "",
+    max_slippage_bps: Annotated[
+        int, typer.Option("--max-slippage-bps", min=0, max=10_000, help="Refuse above this; 0: the settings' limit.")
+    ] = 0,
+    deadline_ms: Annotated[
+        int, typer.Option("--deadline-ms", min=0, max=600_000, help="Not sent later than this; 0: the settings'.")
+    ] = 0,
     account: AccountOption = "",
     venue: Annotated[str, typer.Option("--venue", help="The venue.")] = "polymarket",
     as_json: JsonFlag = False,
@@ -268,24 +277,46 @@ def order_place(
         market=market,
         outcome=outcome,
         side=parse_word(Side, side, "side"),
-        order_type=parse_word(OrderType, order_type, "type"),
-        tif=parse_tif(tif, expires),
+        order_type=(kind := parse_word(OrderType, order_type, "type")),
+        tif=parse_tif(tif or ("FAK" if kind is OrderType.MARKET else "GTC"), expires),
         post_only=post_only,
-        price=parse_micros(price, "price"),
-        size=parse_micros(size, "size"),
+        price=parse_wanted(price, "price", needed=kind is OrderType.LIMIT),
+        size=parse_wanted(size, "size", needed=not quote),
         expires_s=expires,
+        quote=parse_wanted(quote, "quote", needed=False),
+        max_slippage_bps=max_slippage_bps,
+        deadline_ms=deadline_ms,
     )
-    with _session(ctx, "executor") as session:
-        named = wanted._replace(account=account or session.default_account)
-        story = session.client.place(named, time.time_ns())
+    with session(ctx, "executor") as talk:
+        named = wanted._replace(account=account or talk.default_account)
+        story = talk.client.place(named, time.time_ns())
+    return _tell(story, as_json)
+
+
+@order_app.command("replace")
+def order_replace(
+    ctx: typer.Context,
+    order_id: OrderId,
+    *,
+    price: Annotated[str, typer.Option("--price", help="The new limit, e.g. 0.53.")],
+    size: Annotated[str, typer.Option("--size", help="Shares both orders together may fill.")],
+    client_order_id: Annotated[str, typer.Option("--client-order-id", help="Id of the new order.")] = "",
+    account: AccountOption = "",
+    as_json: JsonFlag = False,
+) -> int:
+    """Cancel an open order and place its successor once that is proven; never both. Follows the new order."""
+    wanted_price, wanted_size = parse_micros(price, "price"), parse_micros(size, "size")
+    with session(ctx, "executor") as talk:
+        named = account or talk.default_account
+        story = talk.client.replace(named, order_id, client_order_id, price=wanted_price, size=wanted_size)
     return _tell(story, as_json)
 
 
 @app.command()
 def cancel(ctx: typer.Context, order_id: OrderId, account: AccountOption = "", as_json: JsonFlag = False) -> int:
     """Cancel one order and wait until it has ended."""
-    with _session(ctx, "executor") as session:
-        story = session.client.cancel(account or session.default_account, order_id)
+    with session(ctx, "executor") as talk:
+        story = talk.client.cancel(account or talk.default_account, order_id)
     return _tell(story, as_json)
 
 
@@ -294,10 +325,10 @@ def cancel_all(
     ctx: typer.Context, market: MarketFilter = "", account: AccountFilter = "", as_json: JsonFlag = False
 ) -> int:
     """Cancel every order of one account and market, or of all; says what is still in doubt and until when."""
-    with _session(ctx, "executor") as session:
-        outcome = session.client.cancel_all(account, market, time.time_ns())
+    with session(ctx, "executor") as talk:
+        outcome = talk.client.cancel_all(account, market, time.time_ns())
     shown = render.cancel_all_json(outcome)
-    _print(shown, render.cancel_all_text(outcome), as_json)
+    print_result(shown, render.cancel_all_text(outcome), as_json)
     return ExitCode.OK if shown["final"] else ExitCode.UNAVAILABLE
 
 
@@ -337,6 +368,15 @@ def parse_word(words: type[Word], text: str, field: str) -> Word:
         raise Refusal(Reason.BAD_REQUEST, f"{text[:40]!r} is none of {known}", field) from None
 
 
+def parse_wanted(text: str, field: str, *, needed: bool) -> int:
+    """Micros of an option that may be left out (0) unless it is needed."""
+    if not text:
+        if needed:
+            raise Refusal(Reason.BAD_REQUEST, f"--{field} is missing", field)
+        return 0
+    return parse_micros(text, field)
+
+
 def parse_tif(text: str, expires_s: int) -> TimeInForce:
     """A time in force; IOC is another word for FAK. GTD and --expires need each other."""
     word = text.strip().upper()
@@ -360,10 +400,6 @@ def check_text(argv: Sequence[str]) -> None:
 # --- ends ---
 
 
-class OutputLost(PolyexecError):
-    """Standard output cannot be written; "" when its reader left (`| head`), which is no error."""
-
-
 def main(argv: Sequence[str], connection: Connect = connect) -> int:
     """Run one command line; returns the exit code."""
     try:
@@ -382,7 +418,7 @@ def _run(argv: Sequence[str], connection: Connect) -> int:
     try:
         check_text(argv)
         code = app(args=list(argv), prog_name="polyexec", standalone_mode=False, obj=connection)
-        _write("")
+        write("")
         return int(code or 0)
     except Refusal as error:
         field = FIELD_WORDS.get(error.field, error.field)
@@ -398,11 +434,6 @@ def _run(argv: Sequence[str], connection: Connect) -> int:
         return _fail(as_json, ExitCode.USAGE, Reason.BAD_REQUEST, error.format_message(), field)
 
 
-def _session(ctx: typer.Context, owner: str) -> AbstractContextManager[Session]:
-    connection: Connect = ctx.obj
-    return connection(owner)
-
-
 def _requester(settings: Settings) -> AbstractContextManager[Bus]:
     from common.requester import Requester  # noqa: PLC0415 (ZeroMQ is loaded only by commands that reach the bus)
 
@@ -412,7 +443,7 @@ def _requester(settings: Settings) -> AbstractContextManager[Bus]:
 def _tell(story: Story, as_json: bool) -> int:
     """Print an order that was placed or cancelled; the exit code says whether it came to a known, wanted end."""
     order = story.order
-    _print(render.order_json(order), render.order_text(order), as_json)
+    print_result(render.order_json(order), render.order_text(order), as_json)
     if order.status is Status.REJECTED:
         return ExitCode.REFUSED
     if not story.told:
@@ -422,23 +453,10 @@ def _tell(story: Story, as_json: bool) -> int:
     return ExitCode.OK
 
 
-def _print(shown: object, text: str, as_json: bool) -> None:
-    _write((json.dumps(shown) if as_json else text) + "\n")
-
-
-def _write(text: str) -> None:
-    try:
-        print(text, end="", flush=True)
-    except BrokenPipeError:
-        raise OutputLost from None
-    except OSError as error:
-        raise OutputLost(error.strerror) from None
-
-
 def _fail(as_json: bool, exit_code: ExitCode, code: str, message: str, field: str = "") -> int:
     message = " ".join(message.split())
     if as_json:
-        _print(render.error_json(code, message, field), "", as_json=True)
+        print_result(render.error_json(code, message, field), "", as_json=True)
     else:
         print(render.error_text(code, message, field), file=sys.stderr)
     return exit_code

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from common.fixed import format_micros
-from common.messages import decode
+from common.messages import Judged, decode
 from common.step import InputRecord, decode_step
 from services.cli.render import Json, clean, iso_time
 
@@ -30,8 +30,9 @@ MICROS = frozenset({
 # fmt: on
 """Fields that are micros wherever they stand."""
 LEVELS = frozenset({"bids", "asks"})
-VALUE_MAX = 80
-"""Characters of one value in a line of text."""
+VALUE_MAX = 68
+"""Characters of one value in a line of text; a venue's order id fits."""
+BOOK = "judged_by"
 UNREADABLE = "UNREADABLE"
 
 
@@ -112,6 +113,9 @@ def _input_json(index: int, wall_ns: int, row: InputRecord) -> Json:
         message = decode(row.body)
     except msgspec.DecodeError as error:
         return {**shown, "type": UNREADABLE, "error": str(error)}
+    if isinstance(message, Judged):  # what the client sent, and beside it the book the executor's shell had seen
+        book = _struct(message.view) if message.view else None
+        return {**shown, "type": type(message.command).__name__, "fields": {**_struct(message.command), BOOK: book}}
     return {**shown, "type": type(message).__name__, "fields": _struct(message)}
 
 
@@ -121,6 +125,8 @@ def _struct(value: msgspec.Struct) -> Json:
 
 def _named(name: str) -> str:
     """Moments lose their unit, as in render.py: `expire_ns` is shown as `expire_at`."""
+    if name == "at_ns":
+        return "at"
     return f"{name.removesuffix('_ns')}_at" if name.endswith("_ns") else name
 
 
@@ -152,6 +158,11 @@ def _level(level: tuple[int, int]) -> Json:
     return {"price": format_micros(level[0]), "size": format_micros(level[1])}
 
 
-def _cut(value: object) -> str:
-    text = str(value)
+def _cut(value: Any) -> str:
+    text = _book_text(value) if isinstance(value, dict) and LEVELS <= value.keys() else str(value)
     return text if len(text) <= VALUE_MAX else f"{text[:VALUE_MAX]}…"
+
+
+def _book_text(book: Json) -> str:
+    bid, ask = (book[side][0]["price"] if book[side] else "-" for side in ("bids", "asks"))
+    return f"{bid}/{ask},{book.get('state', '')},seq:{book.get('seq', 0)}"

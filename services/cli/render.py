@@ -160,6 +160,9 @@ def order_json(order: OrderView) -> Json:
         "lifecycle": order.lifecycle.value,
         "reject_reason": order.reject_reason or None,
         "reject_text": order.reject_text or None,
+        "asked_size": format_micros(order.asked_size) if order.asked_size else None,
+        "quote": format_micros(order.quote) if order.quote else None,
+        "replaces": order.replaces or None,
         "created_at": iso_time(order.created_ns),
         "placed_at": iso_time(order.placed_ns),
         "matched_at": iso_time(order.matched_ns),
@@ -181,6 +184,10 @@ def position_json(position: Position) -> Json:
         "avg_price": format_micros(position.avg_price) if position.size else None,
         "cost": format_micros(position.cost),
         "realised_pnl": format_micros(position.realised),
+        "unrealised_pnl": format_micros(position.unrealised) if position.mark else None,
+        "mark": format_micros(position.mark) if position.mark else None,
+        "reserved": format_micros(position.reserved),
+        "sellable": format_micros(position.sellable),
         "fees": format_micros(position.fees),
     }
 
@@ -390,6 +397,7 @@ def positions_text(positions: Sequence[Position]) -> str:
             position.outcome,
             format_micros(position.size),
             format_micros(position.confirmed),
+            format_micros(position.sellable),
             format_micros(position.avg_price),
             format_micros(position.cost),
             format_micros(position.realised),
@@ -397,7 +405,7 @@ def positions_text(positions: Sequence[Position]) -> str:
         )
         for position in positions
     ]
-    headers = ("account", "market", "outcome", "size", "confirmed", "average", "cost", "realised", "fees")
+    headers = ("account", "market", "outcome", "size", "confirmed", "sellable", "average", "cost", "realised", "fees")
     return table(headers, rows, right=headers[3:])
 
 

@@ -6,84 +6,22 @@ Everything runs as `scripts/start_all.sh demo` runs it, without supervisord: a d
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from decimal import Decimal
-from typing import Any
 
 import pytest
 
-from common.settings import ROOT
 from common.topology import PROCESSES
-from scripts.provision import GivenSecrets, provision
-from tests.process.group import Group, group
+from tests.process.demo import Demo, Json, running_demo, until
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(180)]
-
-Json = Any
-
-
-class Demo:
-    """The running demo and its CLI."""
-
-    def __init__(self, processes: Group) -> None:
-        self.processes = processes
-
-    def cli(self, *words: str, ok: bool = True) -> Json:
-        """Run one CLI command with --json; its parsed output. `ok` False expects a refusal."""
-        done = subprocess.run(
-            [sys.executable, "-m", "services.cli", *words, "--json"],
-            cwd=ROOT, env=self.processes.env, capture_output=True, text=True, timeout=30, check=False,
-        )  # fmt: skip
-        assert (done.returncode == 0) is ok, f"{words}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return json.loads(done.stdout)
-
-    def two_sided(self) -> Json:
-        """A market with both sides, and room between the extremes."""
-
-        def found() -> Json | None:
-            for market in self.cli("markets"):
-                bid, ask = market["best_bid"], market["best_ask"]
-                if bid and ask and Decimal("0.1") < Decimal(bid) < Decimal(ask) < Decimal("0.9"):
-                    return market
-            return None
-
-        return until(found, 30, "no two-sided market")
-
-    def buy(self, market: Json, size: str = "10", price: str = "", *more: str) -> Json:
-        """A marketable BUY of the first outcome, five ticks through the ask."""
-        limit = price or str(Decimal(market["best_ask"]) + Decimal("0.05"))
-        return self.cli(
-            "order", "place", "--market", market["slug"], "--outcome", market["outcomes"][0], "--side", "BUY",
-            "--price", limit, "--size", size, *more,
-        )  # fmt: skip
-
-    def until_lifecycle(self, order_id: str, word: str, deadline_s: float = 10.0) -> Json:
-        def found() -> Json | None:
-            order = self.cli("order", "show", order_id)
-            return order if order["lifecycle"] == word else None
-
-        return until(found, deadline_s, f"{order_id} did not become {word}")
-
-
-def until(found: Callable[[], Json | None], deadline_s: float, what: str) -> Json:
-    end = time.monotonic() + deadline_s
-    while (value := found()) is None:
-        assert time.monotonic() < end, what
-        time.sleep(0.05)
-    return value
 
 
 @pytest.fixture(scope="module")
 def demo() -> Iterator[Demo]:
-    with group(mirror__speed="1") as processes:
-        provision(processes.settings, GivenSecrets())
-        for name in PROCESSES:
-            processes.start(name)
-        processes.wait_ready(*PROCESSES, deadline_s=60)
-        yield Demo(processes)
+    with running_demo(mirror__speed="1") as found:
+        yield found
 
 
 def test_status_lists_every_process_as_ready(demo: Demo) -> None:

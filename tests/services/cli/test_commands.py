@@ -42,7 +42,8 @@ from common.settings import ROOT
 from common.topology import PROCESSES
 from common.types import OrderType, Side, Status, TimeInForce
 from services.cli.client import Client, Unavailable
-from services.cli.commands import Session, main, parse_tif, parse_word
+from services.cli.commands import main, parse_tif, parse_word
+from services.cli.options import Session
 from tests.services.cli.fake_bus import Answer, FakeBus, FakeClock
 from tests.services.cli.samples import book_report, fill, filled_order, heartbeat, market_view, order, position, watched
 

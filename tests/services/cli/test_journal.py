@@ -310,6 +310,16 @@ def test_a_line_of_text_names_time_sender_lane_and_type(
         assert word in line
 
 
+def test_a_judged_place_is_shown_as_the_place_with_its_book(
+    made: Made, cli: Cli, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = cli("tail", "-n", "1", "--grep", "PlaceOrder")[1][0]
+    assert (row["type"], row["fields"]["price"], row["fields"]["size"]) == ("PlaceOrder", "0.52", "10")
+    assert row["fields"]["judged_by"]["asks"][0] == {"price": "0.53", "size": "1000"}
+    assert main(["journal", "tail", "-n", "1", "--grep", "PlaceOrder"]) == ExitCode.OK
+    assert "judged_by=0.51/0.53,LIVE,seq:1" in capsys.readouterr().out
+
+
 def test_damage_in_the_way_is_named(made: Made, cli: Cli) -> None:
     flip(made.segment(1), made.offsets[5] + RECORD_OVERHEAD)
     code, shown = cli("tail", "-n", "100000")
