@@ -159,7 +159,7 @@ def _level(level: tuple[int, int]) -> Json:
 
 
 def _cut(value: Any) -> str:
-    text = _book_text(value) if isinstance(value, dict) and LEVELS <= value.keys() else str(value)
+    text = _book_text(value) if isinstance(value, dict) and value.keys() >= LEVELS else str(value)
     return text if len(text) <= VALUE_MAX else f"{text[:VALUE_MAX]}…"
 
 
