@@ -249,8 +249,8 @@ class Heart:
 
     def _sort(self, item: Item, step: Step, queries: list[_Query]) -> None:
         if self._sight is not None and item.kind in _STREAMED and self._sight.reads(item.origin.lane):
-            newest = item.bodies[-1] if item.bodies else item.body
-            self._sight.observe(item.origin.lane, None if item.kind == "gap" else newest)
+            newest = [item.body] if item.kind == "event" else item.bodies  # of a gap, and of an empty snapshot, nothing
+            self._sight.observe(item.origin.lane, newest[-1] if newest else None)
             return
         bodies = item.bodies if item.kind == "snapshot" else [item.body]
         if item.kind not in ("ask", "lane", "event", "snapshot"):
