@@ -180,7 +180,8 @@ def test_accounts_show_what_is_reserved_and_spendable(demo: Demo) -> None:
     resting(demo, market, price="0.10", size="100")
 
     (after,) = demo.cli("accounts")
-    assert Decimal(after["reserved"]) == Decimal("10")
-    assert Decimal(before["spendable"]) - Decimal(after["spendable"]) == Decimal("10")
+    # 100 at 0.10, and the fee should all of it take at once: 100 x 0.07 x 0.10 x 0.90.
+    assert Decimal(after["reserved"]) == Decimal("10.63")
+    assert Decimal(before["spendable"]) - Decimal(after["spendable"]) == Decimal("10.63")
     assert after["open_orders"] == 1
     demo.cli("cancel-all")
