@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from common.bus import ZmqBus
@@ -18,7 +19,7 @@ from common.frames import Epoch
 from common.heart import Heart
 from common.log import set_up_logging
 from common.messages import Accepted, Deposit, Message, TimerFired
-from common.peer import ASK_AGAIN_NS, Peer
+from common.peer import ASK_AGAIN_NS, Item, Peer
 from common.settings import ROOT, Settings, load_settings
 from common.step import Step
 
@@ -157,3 +158,47 @@ def test_the_journal_is_kept_back_to_the_checkpoint_before_the_newest(
         heart._checkpoint_due_ns = 0
         step_until(heart, lambda: len(pruned) == wanted)  # noqa: B023 (called before the loop goes on)
     assert pruned == [0, first + 1]
+
+
+class Watching:
+    """A sight that keeps what it was shown."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, msgspec.Raw | None]] = []
+
+    def follows(self) -> frozenset[tuple[str, str]]:
+        return frozenset()
+
+    def reads(self, topic: str) -> bool:
+        return topic == "depth.1"
+
+    def observe(self, topic: str, body: msgspec.Raw | None) -> None:
+        self.seen.append((topic, body))
+
+    def attach(self, message: Message, now: Now, heard_ns: Callable[[str], int]) -> Message:
+        return message
+
+    def beat(self, now: Now, heard_ns: Callable[[str], int]) -> Message | None:
+        return None
+
+
+NOTHING, OLD, NEW = msgspec.Raw(b""), msgspec.Raw(b"\x01"), msgspec.Raw(b"\x02")
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "bodies", "shown"),
+    [
+        ("event", NEW, [], NEW),
+        ("snapshot", NOTHING, [OLD, NEW], NEW),
+        ("snapshot", NOTHING, [], None),
+        ("gap", NOTHING, [], None),
+    ],
+)
+def test_a_sight_is_shown_the_newest_message_or_that_there_is_none(
+    heart: Heart, kind: str, body: msgspec.Raw, bodies: list[msgspec.Raw], shown: msgspec.Raw | None
+) -> None:
+    """A publisher that has just started answers with an empty snapshot: that is no message to decode."""
+    heart._sight = sight = Watching()
+    item = Item(kind, Origin("market_data", "depth.1"), body, bodies=bodies)
+    heart._sort(item, Step(heart._core, Now(1, 1)), [])
+    assert sight.seen == [("depth.1", shown)]
