@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import os
 import random
+import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -48,7 +50,8 @@ from common.messages import (
 )
 from common.reasons import Reason
 from common.requester import Requester
-from common.topology import PROCESSES
+from common.settings import ROOT
+from common.topology import HEARTS, PROCESSES
 from common.types import Lifecycle, OrderType, Settlement, Side, Status, TimeInForce
 from scripts.provision import GivenSecrets, provision
 from tests.process.group import Group, group
@@ -305,6 +308,17 @@ def _check_positions(bus: Requester, wallet: str) -> None:
     assert {row.token_id: row.size for row in positions.positions if row.size} == held
 
 
+def _check_journals(processes: Group) -> None:
+    """After all the kills, and while both hearts run: sound files, and a replay comes to the checkpoints' states."""
+    for heart in sorted(HEARTS):
+        for words in (["verify"], ["replay", "--check"]):
+            command = [sys.executable, "-m", "services.cli", "journal", *words, "--process", heart]
+            done = subprocess.run(
+                command, cwd=ROOT, env=processes.env, capture_output=True, text=True, timeout=120, check=False
+            )
+            assert done.returncode == 0, f"{heart} {words}: {done.stdout}{done.stderr}"
+
+
 def _story(bus: Requester, processes: Group) -> str:
     """What the processes say about themselves, for a failure's report."""
     beats = bus.heartbeats(2.0)
@@ -354,6 +368,7 @@ def _check(processes: Group, bus: Requester, clients: list[Client]) -> None:
     wallet = _wallet(processes)
     _check_venue(bus, wallet, orders)
     _check_positions(bus, wallet)
+    _check_journals(processes)
     confirmed = sum(fill.settlement is Settlement.CONFIRMED for order in orders for fill in order.fills)
     cancels = sum((client.cancels for client in clients), Counter[str]())
     print(f"{len(orders)} orders, {confirmed} confirmed fills, cancels {dict(cancels)}, refused {dict(refused)}")
