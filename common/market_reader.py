@@ -11,22 +11,25 @@ from collections.abc import Callable, Iterable
 
 from common.edge import Edge, StreamSink
 from common.effects import Now
+from common.instruments import Market
 from common.latest import LatestBook, TokenView
 from common.messages import BookDelta, BookSnapshot, MarketListed, Message, TradePrint
 
 OWNER = "market_data"
 Changed = Callable[[str], None]
+Listed = Callable[[Market], None]
 
 
 class MarketReader:
-    """Wire one per process. `on_change` is called with the token id after each change of its view."""
+    """Wire one per process. `on_change` is called with the token id after each change of its view, `on_listed` with
+    each market that is new or changed."""
 
-    def __init__(self, edge: Edge, on_change: Changed | None = None) -> None:
+    def __init__(self, edge: Edge, on_change: Changed | None = None, on_listed: Listed | None = None) -> None:
         self.latest = LatestBook()
         self._edge = edge
         self._on_change = on_change or _ignore
         self._followed: set[str] = set()
-        edge.subscribe(OWNER, "instruments", _Instruments(self.latest))
+        edge.subscribe(OWNER, "instruments", _Instruments(self.latest, on_listed or _ignore))
 
     def follow(self, token_ids: Iterable[str], *, trades: bool = True) -> None:
         for token_id in token_ids:
@@ -62,8 +65,9 @@ class MarketReader:
 
 
 class _Instruments:
-    def __init__(self, latest: LatestBook) -> None:
+    def __init__(self, latest: LatestBook, on_listed: Listed) -> None:
         self._latest = latest
+        self._on_listed = on_listed
 
     def on_snapshot(self, bodies: list[Message]) -> None:
         for body in bodies:
@@ -72,6 +76,7 @@ class _Instruments:
     def on_event(self, body: Message) -> None:
         if isinstance(body, MarketListed):
             self._latest.follow(body.market)
+            self._on_listed(body.market)
 
     def on_gap(self) -> None:
         """Tokens of a market never change: what was listed stays right until the snapshot comes."""
@@ -121,5 +126,5 @@ class _Trades:
         """Nothing is known to be missing before the next one."""
 
 
-def _ignore(token_id: str) -> None:
-    del token_id
+def _ignore(news: object) -> None:
+    del news

@@ -1,4 +1,4 @@
-"""The mirror process: keeps the local exchange's books equal to the recorded ones. Wiring only."""
+"""The mirror process: keeps the local exchange's books equal to the recorded or the live ones. Wiring only."""
 
 from __future__ import annotations
 
@@ -8,19 +8,33 @@ import sys
 from common.edge import Edge
 from common.service import run_edge
 from services.mirror.core import MarketMirror, fee_rate_of
-from services.mirror.follow import follow, open_account
+from services.mirror.follow import follow, open_account, open_accounts
+from services.mirror.live import account_commands
+from services.mirror.paper import PaperMirror
 from services.mirror.playback import tracks_of
 from services.mirror.recording import load_recording
 from services.mirror.stepping import Playback, SteppedClock
 
 
 async def start(edge: Edge) -> None:
+    edge.set_state("STARTING", "the exchange has not answered yet")
+    if edge.settings.mirror.source == "market_data":
+        await start_live(edge)
+    else:
+        await start_recording(edge)
+
+
+async def start_live(edge: Edge) -> None:
+    await open_accounts(edge, account_commands())
+    PaperMirror(edge)
+
+
+async def start_recording(edge: Edge) -> None:
     keys = edge.settings.mirror
     fee_rate = fee_rate_of(keys.fee_rate)
     recorded = load_recording(lead_in_s=keys.lead_in_s, market_count=keys.market_count)
     for name in ("skipped", "mismatches", "unpaired"):
         edge.counters[f"recording_{name}"] = sum(getattr(market, name) for market in recorded)
-    edge.set_state("STARTING", "the exchange has not answered yet")
     await open_account(edge)
     clock, life = SteppedClock(), str(edge.epoch.n)
     tracks = tracks_of(recorded, lead_in_s=keys.lead_in_s, speed=keys.speed)

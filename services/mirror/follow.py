@@ -7,11 +7,12 @@ counters, and one log line per market and kind of refusal. It never decides what
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Protocol
 
 from common.edge import Edge
-from common.messages import Message, Refused
-from services.mirror.core import ACCOUNT, MarketMirror, account_command
+from common.messages import Message, OpenAccount, Refused
+from services.mirror.core import MarketMirror, account_command
 
 REFUSED_PAUSE_S = 0.2
 """After a refusal: never ask faster than this."""
@@ -29,10 +30,16 @@ class Clock(Protocol):
 
 async def open_account(edge: Edge) -> None:
     """Return when the exchange has the mirror's account."""
-    while isinstance(answer := await _ask(edge, account_command()), Refused):
-        edge.counters["refused"] += 1
-        edge.log.warning("refused", account=ACCOUNT, code=answer.code.value, text=answer.text)
-        await asyncio.sleep(REFUSED_PAUSE_S)
+    await open_accounts(edge, [account_command()])
+
+
+async def open_accounts(edge: Edge, commands: Sequence[OpenAccount]) -> None:
+    """Return when the exchange has these accounts."""
+    for command in commands:
+        while isinstance(answer := await ask(edge, command), Refused):
+            edge.counters["refused"] += 1
+            edge.log.warning("refused", account=command.account, code=answer.code.value, text=answer.text)
+            await asyncio.sleep(REFUSED_PAUSE_S)
 
 
 async def follow(edge: Edge, mirror: MarketMirror, clock: Clock, has_book: asyncio.Event) -> None:
@@ -44,7 +51,7 @@ async def follow(edge: Edge, mirror: MarketMirror, clock: Clock, has_book: async
             await clock.wait_until(mirror.track.next_change_ns(now_ns))
             continue
         before = mirror.counters.copy()
-        answer = await _ask(edge, command)
+        answer = await ask(edge, command)
         news = mirror.answered(command, answer)
         edge.counters.update(mirror.counters - before)
         if mirror.has_book:
@@ -55,7 +62,7 @@ async def follow(edge: Edge, mirror: MarketMirror, clock: Clock, has_book: async
             await asyncio.sleep(REFUSED_PAUSE_S)
 
 
-async def _ask(edge: Edge, command: Message) -> Message:
+async def ask(edge: Edge, command: Message) -> Message:
     """The exchange's answer, however long it is away: a command may be repeated, it happens once."""
     while True:
         try:

@@ -72,6 +72,7 @@ SHELLS = {
     "services.market_data.feed": "WebSockets",
     "services.market_data.replay": "the clock, the terminal, the bus",
     "services.mirror.follow": "asks the exchange over the bus",
+    "services.mirror.paper": "the bus and the clock",
     "services.mirror.stepping": "asyncio and the clock",
     "services.polymarket_sim.channels": "WebSockets",
     "services.polymarket_sim.control": "HTTP",
