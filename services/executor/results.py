@@ -70,7 +70,7 @@ def standing_of(word: str) -> Standing:
 
 def take_standing(desk: Desk, order: Order, word: str, quantity: int, text: str = "", *, final: bool) -> None:
     """The venue showed where the order stands. `final`: the word is an answer about now, not one of many events."""
-    changed = desk.reported(order, quantity)
+    changed = order.report(quantity)
     order.absences = 0
     standing = standing_of(word)
     events = [quantity_event(order)]
@@ -177,12 +177,22 @@ def on_cancel_result(desk: Desk, result: CancelResult) -> None:
         venue_order_id = order.venue_order_id.lower()
         if result.outcome is Outcome.DONE and venue_order_id in canceled:
             order.heard_ns = desk.now.wall_ns
-            desk.tell(order, Event.GONE)
+            _canceled(desk, order)
         else:
             text = reasons.get(venue_order_id) or "the venue did not say what became of it"
             if result.outcome is not Outcome.DONE:
                 text = f"{result.code}: {result.text}"
             _not_canceled(desk, order, text)
+
+
+def _canceled(desk: Desk, order: Order) -> None:
+    """It is gone. How much of it matched before is not said here, and a successor may only go for what is left: that
+    is only proven by the look-up or event that shows the order over."""
+    if order.successor and order.open:
+        desk.tell(order)
+        desk.look_up(order)
+    else:
+        desk.tell(order, Event.GONE)
 
 
 def _not_canceled(desk: Desk, order: Order, text: str) -> None:
