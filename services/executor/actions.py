@@ -42,7 +42,7 @@ class Action(msgspec.Struct, array_like=True, gc=False):
 
     @property
     def lane(self) -> str:
-        return CANCELS if isinstance(self.request, Cancel) else ACTIONS
+        return CANCELS if type(self.request) is Cancel else ACTIONS
 
     @property
     def is_query(self) -> bool:
@@ -75,6 +75,9 @@ class Actions:
     def send(self, request: Request, orders: list[int]) -> Send:
         action = Action(request, orders)
         self._open[request.action_id] = action
+        if type(request) is Place:
+            self._on_lane += 1
+            return Send(ACTIONS, request.action_id, request)
         self._count(action, 1)
         return Send(action.lane, request.action_id, request)
 

@@ -95,7 +95,7 @@ def _first(desk: Desk, command: Command, origin: Origin, view: BookView | None) 
 
 def _place(desk: Desk, command: PlaceOrder, origin: Origin, view: BookView | None) -> PlaceAnswer | Refused:
     validation.check_client_order_id(command.client_order_id)
-    wallet = validation.wallet_for(command, desk.config)
+    wallet = validation.wallet_for(command, desk.wallet_of_account)
     market = desk.markets.find(wallet.venue, command.market)
     index = market.outcome_index(command.outcome) if market else 0
     condition_id = market.condition_id if market else command.market
@@ -151,7 +151,7 @@ def _no_longer_kept(command: Command, number: int) -> Refused:
 
 def _replace(desk: Desk, command: ReplaceOrder, origin: Origin, view: BookView | None) -> PlaceAnswer | Refused:
     validation.check_client_order_id(command.client_order_id)
-    wallet = validation.wallet_of(command.account, desk.config)
+    wallet = validation.wallet_of(command.account, desk.wallet_of_account)
     old = find_order(desk, command.account, command.order_id)
     if old is None:
         text = f"account {command.account} has no order {command.order_id[:64]!r}"
@@ -224,7 +224,7 @@ def _judged_without(
 
 
 def _cancel(desk: Desk, command: CancelOrder, origin: Origin) -> CancelAccepted:
-    validation.wallet_of(command.account, desk.config)
+    validation.wallet_of(command.account, desk.wallet_of_account)
     order = find_order(desk, command.account, command.order_id)
     if order is None:
         raise _unknown_order(desk, command, origin)
@@ -250,7 +250,7 @@ def _unknown_order(desk: Desk, command: CancelOrder, origin: Origin) -> Refusal:
 
 def _cancel_all(desk: Desk, command: CancelAll, origin: Origin) -> CancelAccepted:
     if command.account:
-        validation.wallet_of(command.account, desk.config)
+        validation.wallet_of(command.account, desk.wallet_of_account)
     condition_ids = desk.markets.condition_ids(command.market) if command.market else {""}
     if not condition_ids:
         raise validation.unknown_market(command.market)
@@ -276,7 +276,7 @@ def _canceled(desk: Desk, command_id: str, orders: list[Order]) -> CancelAccepte
 
 def _halt(desk: Desk, command: Halt) -> Accepted:
     if command.account:
-        validation.wallet_of(command.account, desk.config)
+        validation.wallet_of(command.account, desk.wallet_of_account)
     reason = command.reason.strip()[:_REASON_MAX] or "by an operator"
     mode = Mode.REDUCE_ONLY if command.reduce_only else Mode.HALTED
     halt(desk, command.account, mode, reason)
@@ -300,7 +300,7 @@ def halt(desk: Desk, account: str, mode: Mode, reason: str) -> None:
 
 def _resume(desk: Desk, command: Resume) -> Accepted:
     if command.account:
-        validation.wallet_of(command.account, desk.config)
+        validation.wallet_of(command.account, desk.wallet_of_account)
     if not command.account and desk.trading.halted is not None:
         desk.out.append(Mark(""))
     desk.trading.resume(command.account)

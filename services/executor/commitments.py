@@ -7,7 +7,8 @@ pay; what matched is a holding, not a commitment. Kept beside the checkpoint: it
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeVar
+from collections import defaultdict
+from typing import NamedTuple
 
 from common.fixed import mul_ceil
 from common.types import Side
@@ -35,14 +36,6 @@ class Reserved:
     def __init__(self) -> None:
         self.orders = self.buys = self.sells = self.cash = 0
 
-    def add(self, part: Commitment, sign: int) -> None:
-        self.orders += sign
-        self.cash += sign * part.cash
-        if part.side is Side.BUY:
-            self.buys += sign * part.size
-        else:
-            self.sells += sign * part.size
-
 
 NOTHING = Reserved()
 """For reading: the totals of a key that nothing is held back under."""
@@ -61,9 +54,9 @@ def buy_cost(price: int, size: int, fee_rate: int, fee_exponent: int, *, post_on
 class Commitments:
     def __init__(self) -> None:
         self._parts: dict[int, Commitment] = {}
-        self._accounts: dict[str, Reserved] = {}
-        self._wallets: dict[tuple[str, str], Reserved] = {}
-        self._tokens: dict[tuple[str, str], Reserved] = {}
+        self._accounts: defaultdict[str, Reserved] = defaultdict(Reserved)
+        self._wallets: defaultdict[tuple[str, str], Reserved] = defaultdict(Reserved)
+        self._tokens: defaultdict[tuple[str, str], Reserved] = defaultdict(Reserved)
 
     def account(self, name: str) -> Reserved:
         return self._accounts.get(name, NOTHING)
@@ -91,7 +84,7 @@ class Commitments:
             if known is not None:
                 self.drop(order)
             return
-        size = order.size - order.matched
+        size = max(0, order.size - order.matched)
         if known is not None:
             if known.size == size:
                 return
@@ -100,25 +93,21 @@ class Commitments:
         if order.side is Side.BUY:
             market = markets.of_token(order.venue, order.token_id)
             rate, exponent = (market.fee_rate, market.fee_exponent) if market else (0, 1)
-            cash = buy_cost(order.price, max(size, 0), rate, exponent, post_only=order.post_only)
+            cash = buy_cost(order.price, size, rate, exponent, post_only=order.post_only)
         wallet = (order.venue, order.wallet)
-        part = Commitment(order.account, wallet, order.token_id, order.side, max(size, 0), cash)
+        part = Commitment(order.account, wallet, order.token_id, order.side, size, cash)
         self._parts[order.number] = part
         self._apply(part, 1)
 
     def _apply(self, part: Commitment, sign: int) -> None:
-        _add(self._accounts, part.account, part, sign)
-        _add(self._wallets, part.wallet, part, sign)
-        _add(self._tokens, (part.account, part.token_id), part, sign)
-
-
-Key = TypeVar("Key", str, tuple[str, str])
-
-
-def _add(totals: dict[Key, Reserved], key: Key, part: Commitment, sign: int) -> None:
-    held = totals.get(key)
-    if held is None:
-        held = totals[key] = Reserved()
-    held.add(part, sign)
-    if not held.orders:
-        del totals[key]
+        size, cash = sign * part.size, sign * part.cash
+        buys, sells = (size, 0) if part.side is Side.BUY else (0, size)
+        for held in (
+            self._accounts[part.account],
+            self._wallets[part.wallet],
+            self._tokens[part.account, part.token_id],
+        ):
+            held.orders += sign
+            held.cash += cash
+            held.buys += buys
+            held.sells += sells

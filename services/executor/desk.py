@@ -19,7 +19,7 @@ from services.executor.actions import Actions
 from services.executor.cash import Purses
 from services.executor.catchup import MS, Wallet, backoff_ns
 from services.executor.commitments import Commitments
-from services.executor.config import Config
+from services.executor.config import Config, WalletConfig
 from services.executor.external import External
 from services.executor.fences import Fences
 from services.executor.idempotency import Answers, ClientIds
@@ -39,7 +39,7 @@ from services.executor.order import (
 )
 from services.executor.positions import Positions
 from services.executor.reconcile import Reconciler
-from services.executor.risk import Policy
+from services.executor.risk import Policies
 from services.executor.trading import Mode, Trading
 from services.executor.valuation import Valuation
 
@@ -73,7 +73,8 @@ class Desk:
         self.valuation = Valuation()
         self.reconciler = Reconciler()
         self.venue_modes: dict[str, tuple[str, str]] = {}
-        self.policies: tuple[Policy, ...] = ()
+        self.policies = Policies(())
+        self.wallet_of_account: dict[str, WalletConfig] = {}
         self.commitments = Commitments()
         self.counts: dict[str, int] = {}
         self.account_seq = 0
@@ -122,12 +123,6 @@ class Desk:
         if order.successor and order.state in TERMINAL and not order.fills_missing:
             self.gone.append(order)
         return self.publish(order) if changed else None
-
-    def reported(self, order: Order, quantity: int) -> bool:
-        """The venue's own word on how much matched; quantities merge by maximum. True when that is news."""
-        before = order.matched
-        order.reported = max(order.reported, quantity)
-        return order.matched > before
 
     def _apply(self, order: Order, event: Event, code: str, text: str) -> bool:
         after = step(order.state, event)
@@ -187,8 +182,7 @@ class Desk:
 
     def add_fill(self, order: Order, fill: Fill) -> None:
         """A fill of this order that was not known."""
-        order.fills[fill.trade_id] = fill
-        order.told += fill.size
+        order.add_fill(fill)
         order.matched_ns = min(order.matched_ns or fill.matched_ns, fill.matched_ns)
         self.book(fill, None, order.venue, order.wallet, order.market)
         self.external.list_fill(fill)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from heapq import heapify, heappop, heappush
 
-from services.executor.order import Order, State
+from services.executor.order import TERMINAL, Order, State
 
 
 class Oms:
@@ -72,15 +72,24 @@ class Oms:
     # --- changing ---
 
     def add(self, order: Order) -> None:
+        """A new order, open until `changed` says otherwise."""
         self._insert(order)
-        self.changed(order)
+        self._open[order.number] = None
 
     def changed(self, order: Order) -> None:
         """Sort an order into the right lists after any change."""
         number = order.number
-        _keep(self._open, number, order.open)
+        if order.state not in TERMINAL:
+            self._open.setdefault(number)
+            self._done.pop(number, None)
+            if order.matched:
+                self._unsettled.setdefault(number)
+            else:
+                self._unsettled.pop(number, None)
+            return
+        self._open.pop(number, None)
         settled = order.settled
-        _keep(self._unsettled, number, not settled and bool(order.fills or order.fills_missing))
+        _keep(self._unsettled, number, not settled and bool(order.matched))
         _keep(self._done, number, settled)
 
     def trim(self, history_max: int, forget: Callable[[Order], None]) -> None:

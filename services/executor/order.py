@@ -254,6 +254,8 @@ class Order(msgspec.Struct, array_like=True, gc=False):
     """How often the venue said `not now`."""
     told: int = 0
     """Shares of all fills, also of those that failed to settle."""
+    matched: int = 0
+    """Shares that left the book: the larger of our fills (`told`) and the venue's word (`reported`)."""
 
     @property
     def order_id(self) -> str:
@@ -263,10 +265,18 @@ class Order(msgspec.Struct, array_like=True, gc=False):
     def open(self) -> bool:
         return self.state not in TERMINAL
 
-    @property
-    def matched(self) -> int:
-        """Shares that left the book: the larger of our fills and the venue's word."""
-        return max(self.told, self.reported)
+    def add_fill(self, fill: Fill) -> None:
+        """A fill that was not known."""
+        self.fills[fill.trade_id] = fill
+        self.told += fill.size
+        self.matched = max(self.told, self.reported)
+
+    def report(self, quantity: int) -> bool:
+        """The venue's own word on how much matched; quantities merge by maximum. True when that is news."""
+        before = self.matched
+        self.reported = max(self.reported, quantity)
+        self.matched = max(self.told, self.reported)
+        return self.matched > before
 
     @property
     def complete(self) -> bool:

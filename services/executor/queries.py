@@ -123,8 +123,7 @@ def _positions(desk: Desk, account: str) -> list[Position]:
 
 
 def _account(desk: Desk, name: str) -> AccountView:
-    wallet = desk.config.wallet_of(name)
-    assert wallet is not None, "settings name a wallet for every account"
+    wallet = desk.wallet_of_account[name]
     purse = desk.purses.of(wallet.venue, wallet.name)
     reserved = desk.commitments.account(name)
     mode, reason = desk.trading.mode(name)
@@ -164,5 +163,5 @@ def _scope(desk: Desk, account: str, market: str) -> set[str]:
 
 
 def _check_account(desk: Desk, account: str) -> None:
-    if account and not account.startswith(PREFIX) and desk.config.wallet_of(account) is None:
-        raise validation.unknown_account(account, desk.config)
+    if account and not account.startswith(PREFIX) and account not in desk.wallet_of_account:
+        raise validation.unknown_account(account, desk.wallet_of_account)

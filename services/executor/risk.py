@@ -8,7 +8,7 @@ of shares. An order that only reduces a holding is never refused by a limit on s
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol
 
 from common.fixed import floor_to, format_micros, parse_micros
@@ -261,36 +261,40 @@ POLICIES: dict[str, Check] = {
 """In the order of evaluation."""
 
 
-def compile_policies(rows: tuple[PolicyConfig, ...]) -> tuple[Policy, ...]:
-    """The enabled policies in the order of evaluation, limits as micros."""
-    enabled = [row for row in rows if row.enabled]
-    order = list(POLICIES)
-    enabled.sort(key=lambda row: order.index(row.type))
-    return tuple(Policy(row, parse_micros(row.max_size or row.max_value_usd or "0")) for row in enabled)
+class Policies:
+    """The enabled policies of the settings, in the order of evaluation."""
 
+    def __init__(self, rows: Iterable[PolicyConfig]) -> None:
+        order = list(POLICIES)
+        enabled = sorted((row for row in rows if row.enabled), key=lambda row: order.index(row.type))
+        self._all = [Policy(row, parse_micros(row.max_size or row.max_value_usd or "0")) for row in enabled]
+        self._scoped = any(row.account or row.market_id for row in enabled)
+        self.most_orders = max((row.max_orders for row in enabled if row.type == "OrderRateLimit"), default=0)
 
-def in_force(policies: tuple[Policy, ...], proposal: Proposal) -> list[Policy]:
-    """Those that speak about this order. One that names the market replaces the general one of its type."""
-    found = [policy for policy in policies if policy.covers(proposal.account, proposal.market, proposal.token_id)]
-    narrowed = {policy.config.type for policy in found if policy.config.market_id}
-    if not narrowed:
-        return found
-    return [policy for policy in found if policy.config.market_id or policy.config.type not in narrowed]
+    def in_force(self, proposal: Proposal) -> list[Policy]:
+        """Those that speak about this order. One that names the market replaces the general one of its type."""
+        if not self._scoped:
+            return self._all
+        found = [policy for policy in self._all if policy.covers(proposal.account, proposal.market, proposal.token_id)]
+        narrowed = {policy.config.type for policy in found if policy.config.market_id}
+        return [policy for policy in found if policy.config.market_id or policy.config.type not in narrowed]
 
+    def evaluate(self, proposal: Proposal, situation: Situation) -> list[Violation]:
+        """Every policy the order breaks; none when it may be placed."""
+        broken = []
+        for policy in self.in_force(proposal):
+            violation = POLICIES[policy.config.type](policy, proposal, situation)
+            if violation is not None:
+                broken.append(violation)
+        return broken
 
-def evaluate(policies: tuple[Policy, ...], proposal: Proposal, situation: Situation) -> list[Violation]:
-    """Every policy the order breaks; none when it may be placed."""
-    broken = (POLICIES[policy.config.type](policy, proposal, situation) for policy in in_force(policies, proposal))
-    return [violation for violation in broken if violation is not None]
-
-
-def capped(policies: tuple[Policy, ...], proposal: Proposal, situation: Situation) -> int:
-    """The largest size the policies with `cap` allow, cut to what can be signed; 0 when they allow nothing."""
-    size = proposal.size
-    for policy in in_force(policies, proposal):
-        if policy.config.cap and POLICIES[policy.config.type](policy, proposal, situation) is not None:
-            size = min(size, _room(policy, proposal, situation))
-    return max(0, floor_to(size, SIZE_STEP))
+    def capped(self, proposal: Proposal, situation: Situation) -> int:
+        """The largest size the policies with `cap` allow, cut to what can be signed; 0 when they allow nothing."""
+        size = proposal.size
+        for policy in self.in_force(proposal):
+            if policy.config.cap and POLICIES[policy.config.type](policy, proposal, situation) is not None:
+                size = min(size, _room(policy, proposal, situation))
+        return max(0, floor_to(size, SIZE_STEP))
 
 
 def _room(policy: Policy, proposal: Proposal, situation: Situation) -> int:

@@ -90,7 +90,7 @@ class DepthSight:
     def _token_of(self, command: PlaceOrder) -> str:
         """The token a place means; "" when it means none: the core says why."""
         desk = self._core.desk
-        wallet = desk.config.wallet_of(command.account)
+        wallet = desk.wallet_of_account.get(command.account)
         market = desk.markets.find(wallet.venue, command.market) if wallet else None
         return market.token_of(command.outcome) if market else ""
 

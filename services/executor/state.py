@@ -25,7 +25,7 @@ from services.executor.positions import Holding, Positions
 from services.executor.reconcile import Reconciler, Rounds
 from services.executor.trading import Standing, Trading
 from services.executor.valuation import Valuation
-from services.executor.wallets import apply_policies
+from services.executor.wallets import apply_settings
 
 VERSION = 1
 
@@ -103,6 +103,9 @@ def load_state(data: bytes) -> Desk:
     desk.counts = state.counts
     desk.wallets = {(wallet.venue, wallet.name): wallet for wallet in state.wallets}
     desk.markets = Markets(state.markets)
+    for order in state.orders:
+        order.told = sum(fill.size for fill in order.fills.values())
+        order.matched = max(order.told, order.reported)
     desk.oms = Oms(state.orders, state.done)
     desk.actions = Actions(state.last_action, state.actions)
     desk.ids = ClientIds(state.config.execution.idempotency_max, state.client_ids)
@@ -115,8 +118,7 @@ def load_state(data: bytes) -> Desk:
     desk.valuation = Valuation(state.marks)
     desk.reconciler = Reconciler(state.rounds)
     desk.venue_modes = state.venue_modes
-    apply_policies(desk)
+    apply_settings(desk)
     for order in desk.oms.rows():
-        order.told = sum(fill.size for fill in order.fills.values())
         desk.commitments.put(order, desk.markets)
     return desk

@@ -46,6 +46,7 @@ class Trading:
 
     def __init__(self, rows: Iterable[Standing] = ()) -> None:
         self._rows = {row.name: row for row in rows}
+        self._restricted = any(row.mode is not Mode.ACTIVE for row in self._rows.values())
         self.placed_kept = 0
         """How many order times the rate policies need; 0: none are kept."""
 
@@ -57,6 +58,8 @@ class Trading:
 
     def mode(self, account: str) -> tuple[Mode, str]:
         """The mode in force and why: a HALTED over a REDUCE_ONLY, everybody's before the account's own."""
+        if not self._restricted:
+            return Mode.ACTIVE, ""
         rows = [row for name in (EVERYBODY, account) if (row := self._rows.get(name)) is not None]
         for mode in (Mode.HALTED, Mode.REDUCE_ONLY):
             for row in rows:
@@ -73,6 +76,7 @@ class Trading:
     def halt(self, account: str, mode: Mode, reason: str) -> None:
         row = self.of(account)
         row.mode, row.reason = mode, reason
+        self._restricted = True
 
     def resume(self, account: str) -> None:
         """Trade again; refusals are counted anew, for "" those of every account."""
@@ -80,6 +84,7 @@ class Trading:
             row.rejects = 0
         row = self.of(account)
         row.mode, row.reason = Mode.ACTIVE, ""
+        self._restricted = any(other.mode is not Mode.ACTIVE for other in self._rows.values())
 
     def placed(self, account: str, mono_ns: int) -> None:
         if self.placed_kept:

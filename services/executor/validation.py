@@ -8,6 +8,8 @@ knows orders.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import NamedTuple
 
 from common.effects import Now
@@ -25,7 +27,7 @@ from common.venues.polymarket.amounts import (
     limit_amounts,
     market_buy_amounts,
 )
-from services.executor.config import Config, WalletConfig
+from services.executor.config import WalletConfig
 
 EXPIRY_MIN_NS = 180 * 1_000_000_000
 EXPIRY_MAX_NS = 10 * 366 * 24 * 3600 * 1_000_000_000
@@ -69,25 +71,25 @@ def is_client_order_id(text: str) -> bool:
     return is_id(text) and _OUR_ID.fullmatch(text) is None
 
 
-def wallet_of(account: str, config: Config) -> WalletConfig:
+def wallet_of(account: str, wallets: Mapping[str, WalletConfig]) -> WalletConfig:
     """The wallet of an account. Raises Refusal UNKNOWN_ACCOUNT."""
-    wallet = config.wallet_of(account)
+    wallet = wallets.get(account)
     if wallet is None:
-        raise unknown_account(account, config)
+        raise unknown_account(account, wallets)
     return wallet
 
 
-def wallet_for(command: PlaceOrder, config: Config) -> WalletConfig:
+def wallet_for(command: PlaceOrder, wallets: Mapping[str, WalletConfig]) -> WalletConfig:
     """The wallet of the account, which must be on the venue that is asked for ("" is the wallet's own)."""
-    wallet = wallet_of(command.account, config)
+    wallet = wallet_of(command.account, wallets)
     if command.venue not in ("", wallet.venue):
         text = f"account {command.account} trades on {wallet.venue}, not on {_shown(command.venue)}"
         raise Refusal(Reason.UNKNOWN_VENUE, text, "venue")
     return wallet
 
 
-def unknown_account(account: str, config: Config) -> Refusal:
-    known = ", ".join(row.name for row in config.accounts[:10]) or "none"
+def unknown_account(account: str, known_accounts: Iterable[str]) -> Refusal:
+    known = ", ".join(islice(known_accounts, 10)) or "none"
     return Refusal(Reason.UNKNOWN_ACCOUNT, f"no account {_shown(account)}; accounts: {known}", "account")
 
 

@@ -14,23 +14,26 @@ from services.executor.config import Config
 from services.executor.desk import Desk
 from services.executor.order import SETTLED, Event, State
 from services.executor.reconcile import Question
-from services.executor.risk import compile_policies
+from services.executor.risk import Policies
 
 
 def configure(desk: Desk, config: Config) -> None:
     desk.config = config
     desk.ids.limit = config.execution.idempotency_max
-    apply_policies(desk)
+    apply_settings(desk)
     for row in config.wallets:
         key = (row.venue, row.name)
         if key not in desk.wallets:
             desk.wallets[key] = Wallet(row.venue, row.name, desk.now.wall_ns)
 
 
-def apply_policies(desk: Desk) -> None:
-    """Compile the risk policies of the settings in force."""
-    desk.policies = compile_policies(desk.config.risk.policies)
-    desk.trading.placed_kept = max((row.config.max_orders for row in desk.policies), default=0)
+def apply_settings(desk: Desk) -> None:
+    """What is derived from the settings in force, so that no order has to look for it."""
+    config = desk.config
+    desk.policies = Policies(config.risk.policies)
+    desk.trading.placed_kept = desk.policies.most_orders
+    found = {row.name: config.wallet_of(row.name) for row in config.accounts}
+    desk.wallet_of_account = {name: wallet for name, wallet in found.items() if wallet is not None}
 
 
 def wallet_known(desk: Desk, venue: str, name: str) -> Wallet | None:

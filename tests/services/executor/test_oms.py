@@ -55,7 +55,7 @@ def test_open_and_done_follow_the_state() -> None:
     oms.changed(order)
     assert (oms.open_count, oms.done()) == (0, [1])
 
-    order.reported = 5
+    order.report(5)
     oms.changed(order)
     assert (oms.done(), oms.unsettled()) == ([], [order])
 

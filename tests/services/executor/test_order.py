@@ -234,14 +234,16 @@ def _order(state: State, *, reported: int = 0) -> Order:
         created_ns=1,
         state=state,
         reported=reported,
+        matched=reported,
         fills={},
     )
 
 
 def _give(order: Order, fills: dict[str, Fill]) -> None:
     """As the desk adds them, one after the other."""
-    order.fills = fills
-    order.told = sum(fill.size for fill in fills.values())
+    for fill in fills.values():
+        if fill.trade_id not in order.fills:
+            order.add_fill(fill)
 
 
 def _fill(trade_id: str = "t", size: int = 1, settlement: Settlement = F, cash: int = 0) -> Fill:
