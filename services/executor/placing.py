@@ -24,7 +24,7 @@ from services.executor.desk import Desk
 from services.executor.idempotency import ClientId
 from services.executor.order import Event, Order, State
 from services.executor.pinning import DUPLICATE_REFUSED, pin
-from services.executor.risk import Proposal, capped, evaluate
+from services.executor.risk import Proposal
 from services.executor.situation import AccountSituation
 from services.executor.trading import Mode
 from services.executor.validation import Named
@@ -87,19 +87,18 @@ def _allowed_size(desk: Desk, proposal: Proposal, wallet: WalletConfig, view: Bo
     situation = AccountSituation(desk, proposal.account, proposal.market, proposal.token_id, view)
     _check_mode(desk, proposal, situation)
     if desk.config.execution.enable_risk_checks:
-        if desk.policies:
-            proposal = _checked(desk, proposal, situation)
+        proposal = _checked(desk, proposal, situation)
         _check_funds(desk, proposal, wallet, situation)
     return proposal.size
 
 
 def _checked(desk: Desk, proposal: Proposal, situation: AccountSituation) -> Proposal:
-    violations = evaluate(desk.policies, proposal, situation)
+    violations = desk.policies.evaluate(proposal, situation)
     if violations:
-        size = capped(desk.policies, proposal, situation)
+        size = desk.policies.capped(proposal, situation)
         if 0 < size < proposal.size:
             proposal = proposal.resized(size)
-            violations = evaluate(desk.policies, proposal, situation)
+            violations = desk.policies.evaluate(proposal, situation)
     if violations:
         desk.count("risk_rejections")
         raise RiskRefusal(violations)
@@ -108,6 +107,8 @@ def _checked(desk: Desk, proposal: Proposal, situation: AccountSituation) -> Pro
 
 def _check_mode(desk: Desk, proposal: Proposal, situation: AccountSituation) -> None:
     mode, reason = desk.trading.mode(proposal.account)
+    if mode is Mode.ACTIVE:
+        return
     if mode is Mode.HALTED:
         raise _halted(reason)
     reduces = proposal.side is Side.SELL and proposal.size <= situation.held() - situation.open_sells()

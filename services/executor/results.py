@@ -70,7 +70,7 @@ def standing_of(word: str) -> Standing:
 
 def take_standing(desk: Desk, order: Order, word: str, quantity: int, text: str = "", *, final: bool) -> None:
     """The venue showed where the order stands. `final`: the word is an answer about now, not one of many events."""
-    changed = desk.reported(order, quantity)
+    changed = order.report(quantity)
     order.absences = 0
     standing = standing_of(word)
     events = [quantity_event(order)]
