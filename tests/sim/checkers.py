@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
-from common.effects import Effect, Now, Origin, Publish, Reply, Send
+from common.effects import Effect, Log, Now, Origin, Publish, Reply, Send
 from common.messages import (
     Accepted,
     CancelAccepted,
+    Halt,
     Message,
     OrderUpdated,
     OrderView,
@@ -21,6 +22,7 @@ from common.messages import (
     PlaceOrder,
     Refused,
     ReplaceOrder,
+    Resume,
     VenueFill,
 )
 from common.types import Settlement, Side, Status
@@ -30,7 +32,7 @@ from services.executor.external import account_of
 from services.executor.order import TERMINAL, Order, State
 from services.executor.positions import unexplained
 from tests.sim.clock import MS
-from tests.sim.venue import START_SHARES, TOKENS, TrueOrder, TrueTrade, Venue
+from tests.sim.venue import START_SHARES, TrueOrder, TrueTrade, Venue
 from tests.sim.world import World
 
 Intent: TypeAlias = tuple[str, str]
@@ -67,6 +69,9 @@ class Checker:
         self._banned: set[Intent] = set()
         self._replaces: dict[Intent, tuple[Intent, int]] = {}
         """The intent a successor replaces, and what both may fill."""
+        self._halt: tuple[str, bool] = ("", False)
+        """The last halt or resume of everybody that was handled, and whether it was a halt."""
+        self._halt_answered = False
         self._published: dict[int, Message] = {}
         self._rejected: set[Intent] = set()
         self._is_killed: Callable[[str], bool] = lambda _venue_order_id: False
@@ -84,6 +89,8 @@ class Checker:
     def on_input(self, message: Message, origin: Origin, effects: list[Effect], core: ExecutorCore) -> None:
         """A command was handled (it may still be lost): what it led to belongs to its intent."""
         command = getattr(message, "command", message)
+        if isinstance(message, Halt | Resume):
+            self._note_halt(message, effects)
         if isinstance(message, VenueFill):
             self._note_fill(message, core)
         if not isinstance(command, PlaceOrder | ReplaceOrder):
@@ -99,6 +106,18 @@ class Checker:
                 self._taken.add(intent)
                 if isinstance(command, ReplaceOrder):
                     self._note_replace(command, intent, body.order.replaces)
+
+    def _note_halt(self, message: Halt | Resume, effects: list[Effect]) -> None:
+        """Handled, and not just answered again."""
+        if not message.account and any(isinstance(effect, Log) for effect in effects):
+            self._halt = (message.command_id, isinstance(message, Halt) and not message.reduce_only)
+            self._halt_answered = False
+
+    def on_post(self) -> None:
+        """A place leaves the gateway."""
+        command_id, is_halt = self._halt
+        if is_halt and self._halt_answered:
+            self._world.violate(f"a place leaves after the halt {command_id} was answered")
 
     def _note_replace(self, command: ReplaceOrder, intent: Intent, old_id: str) -> None:
         old = self._by_order_id.get(old_id)
@@ -128,6 +147,7 @@ class Checker:
     def on_reply(self, effect: Reply, now: Now) -> None:
         answer = effect.body
         if isinstance(answer, Accepted):
+            self._halt_answered = self._halt_answered or answer.command_id == self._halt[0]
             self._world.seen["operator answered"] += 1
         elif isinstance(answer, Refused):
             self._world.seen[f"refused {answer.code}"] += 1
@@ -289,9 +309,9 @@ class Checker:
             row[1] += sign * true.cash
             row[2] += sign * true.size if true.settlement is Settlement.CONFIRMED else 0
         none = [0, 0, 0]
-        if core.desk.reconciler.of("polymarket", "main").positions_known:
-            # What the wallet held before anybody looked is nobody's trade.
-            truth |= {(OUTSIDE, token_id): [START_SHARES, 0, START_SHARES] for token_id in TOKENS}
+        # What the wallet held before anybody looked is nobody's trade; it counts once two quiet looks agreed on it.
+        known = [name for name in core.desk.positions.views() if name.account == OUTSIDE]
+        truth |= {(OUTSIDE, shown.token_id): [START_SHARES, 0, START_SHARES] for shown in known}
         held = {
             (shown.account, shown.token_id): [shown.size, shown.cost - shown.realised, shown.confirmed]
             for shown in core.desk.positions.views()

@@ -383,7 +383,7 @@ class Client:
             if asked.conflicts:
                 self._world.violate(f"{want.key}: other content under the same id was taken")
             ids = (answer.order.order_id, answer.order.venue_order_id)
-            signed_before = want.venue_order_id and ids[1] != want.venue_order_id
+            signed_before = want.venue_order_id and ids[1] and ids[1] != want.venue_order_id
             if want.order_id and (ids[0] != want.order_id or signed_before):
                 self._world.violate(f"{want.key} was answered with {want.order_id} and with {ids[0]}")
             want.order_id, want.venue_order_id = ids[0], ids[1] or want.venue_order_id

@@ -70,7 +70,8 @@ def settings() -> Settings:
     base = load_settings(ROOT / "deploy" / "config" / "demo.toml")
     accounts = tuple(Account(name=name, wallet="main") for name in ACCOUNTS)
     risk = base.risk.model_copy(update={"policies": ()})
-    return base.model_copy(update={"accounts": accounts, "risk": risk})
+    execution = base.execution.model_copy(update={"reconcile_incremental_sec": 15})
+    return base.model_copy(update={"accounts": accounts, "risk": risk, "execution": execution})
 
 
 @cache
@@ -499,6 +500,7 @@ class SimEdge(Process):
         raise NotImplementedError
 
     def _on_death(self) -> None:
+        self._known_peers = self.peer.sender_epochs()
         tasks, self._tasks = self._tasks, {}
         for task in tasks:
             task.cancel()
@@ -510,7 +512,6 @@ class SimEdge(Process):
         now_ns = self.world.loop.now_ns
         for item in self.peer.receive(now_ns):
             self._dispatch(item)
-        self._known_peers = self.peer.sender_epochs()
         self.peer.flush(now_ns)
 
     def _dispatch(self, item: Item) -> None:

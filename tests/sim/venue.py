@@ -144,7 +144,7 @@ class Listener(Protocol):
 
 
 class Venue:
-    def __init__(self, world: World, on_accept: Callable[[str], None]) -> None:
+    def __init__(self, world: World, on_accept: Callable[[str], None], on_post: Callable[[], None]) -> None:
         self.orders: dict[str, TrueOrder] = {}
         self.trades: list[TrueTrade] = []
         self.listeners: list[Listener] = []
@@ -154,6 +154,7 @@ class Venue:
         self._rng = world.rng
         self._faults = world.faults
         self._on_accept = on_accept
+        self.on_post = on_post
         self._offset_ns = START_NS + self._rng.randrange(-CLOCK_STEP_MAX_NS, CLOCK_STEP_MAX_NS)
 
     def wall_ns(self) -> int:

@@ -70,8 +70,8 @@ class _Exchange:
 
     def begin(self) -> None:
         method, path, _, _ = self._request
-        if method == "POST" and path == "/order" and self._world.marker:
-            self._world.violate(f"a place leaves while trading is halted: {self._world.marker}")
+        if method == "POST":
+            self._venue.on_post()
         faults, loop = self._world.faults, self._world.loop
         if faults.happens("http_not_sent"):
             loop.after(faults.between(MS, 50 * MS), self.fail, FailureKind.NOT_SENT, "no connection")
