@@ -78,7 +78,7 @@ VICTIMS = {
 CUTS = ("cut_user_connections", "cut_market_connections")
 MOMENT_S = 0.8
 """A process that runs is killed within so long."""
-READY_EVERY = 0.4
+READY_EVERY = 0.25
 """How often everything is awaited, so that trading goes on in between; otherwise the next one falls at once."""
 
 OPEN = {Status.PENDING, Status.SUBMITTING, Status.UNKNOWN, Status.CANCELLING, Status.WORKING, Status.PARTIALLY_FILLED}
