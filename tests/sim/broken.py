@@ -5,18 +5,17 @@ They are made by subclassing, in here only: the production code has no switch th
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import msgspec
 
 from common.effects import Effect, Now, Origin
 from common.messages import (
     CancelAll,
     CancelOrder,
+    Judged,
     Message,
     PlaceOrder,
     PlaceResult,
-    UserFeedChanged,
+    TradesResult,
     VenueFill,
 )
 from common.reasons import Reason
@@ -34,10 +33,11 @@ class DedupeOff(ExecutorCore):
     """The client order id of a place is not looked up."""
 
     def handle(self, message: Message, origin: Origin, now: Now) -> list[Effect]:
-        if isinstance(message, PlaceOrder):
-            known = self.desk.ids.find(message.account, message.client_order_id)
+        command = message.command if isinstance(message, Judged) else message
+        if isinstance(command, PlaceOrder):
+            known = self.desk.ids.find(command.account, command.client_order_id)
             if known is not None:
-                self.desk.ids.drop(message.account, message.client_order_id)
+                self.desk.ids.drop(command.account, command.client_order_id)
         return super().handle(message, origin, now)
 
 
@@ -91,21 +91,19 @@ class NoFences(ExecutorCore):
 
     def handle(self, message: Message, origin: Origin, now: Now) -> list[Effect]:
         if isinstance(message, CancelOrder | CancelAll):
-            before = set(self.desk.fences._covers), self.desk.fences._tombstones.copy()
             effects = super().handle(message, origin, now)
             self.desk.fences._covers.clear()
             self.desk.fences._tombstones.clear()
-            del before
             return effects
         return super().handle(message, origin, now)
 
 
 class NoCatchUp(ExecutorCore):
-    """A gap of the user channel is taken note of, but what happened in it is never asked for."""
+    """Trades are only believed from the user channel: what is missed in a gap is missed for ever."""
 
     def handle(self, message: Message, origin: Origin, now: Now) -> list[Effect]:
-        if isinstance(message, UserFeedChanged) and any(wallet.caught_up for wallet in self.desk.wallets.values()):
-            return []
+        if isinstance(message, TradesResult):
+            message = msgspec.structs.replace(message, fills=[])
         return super().handle(message, origin, now)
 
 
@@ -142,12 +140,3 @@ VARIANTS: dict[str, Broken] = {
     "no answer is a refusal": (GuessedRefusal, Heart),
     "cancelled places are resent": (ForgetfulRecall, Heart),
 }
-
-
-def first_caught(run: Callable[[int], str], seeds: range) -> tuple[int, str]:
-    """The first seed whose run breaks a promise, and which; (-1, "") when none does."""
-    for seed in seeds:
-        broken = run(seed)
-        if broken:
-            return seed, broken
-    return -1, ""

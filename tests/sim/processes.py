@@ -191,9 +191,10 @@ class Process:
         except Killed:
             self.die("amid flush")
             return
-        if not self.alive:
-            return
-        due = self._next_due()
+        self._arm()
+
+    def _arm(self) -> None:
+        due = self._next_due() if self.alive else None
         if due is not None:
             self._wake_at(max(due, self.world.loop.now_ns + 20_000))
 

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from common.frames import Epoch
 from common.messages import Cancel, Place
 from common.types import Settlement
 from services.executor.core import ExecutorCore
@@ -67,7 +68,11 @@ class Simulation:
         by_name = {client.name: client for client in self.clients}
         self.heart.on_reply = lambda to, body: by_name[to].hear(body) if to in by_name else None
         self.heart.on_ack = lambda to, ack: by_name[to].on_ack(ack)
-        self.heart.on_started = lambda epoch: [client.on_executor_started(epoch) for client in self.clients]
+        self.heart.on_started = self._tell_clients
+
+    def _tell_clients(self, epoch: Epoch) -> None:
+        for client in self.clients:
+            client.on_executor_started(epoch)
 
     def run(self) -> Result:
         """Raises Violation; whatever else is raised breaks a promise too."""

@@ -12,7 +12,10 @@ import sys
 import pytest
 
 from common.settings import ROOT
+from services.executor.order import TERMINAL
 from tests.sim.broken import VARIANTS
+from tests.sim.faults import RATES
+from tests.sim.processes import CRASH_POINTS
 from tests.sim.simulation import COMMAND, Simulation, run_many, run_seed
 from tests.sim.world import Violation
 
@@ -22,6 +25,32 @@ SOAK_SEEDS = 20_000
 SOAK_BOUND_S = 3_600.0
 CAUGHT_WITHIN = 200
 WORKERS = 2
+MUST_SEE = frozenset(
+    {
+        *RATES,
+        *(f"executor dies {point}" for point in ("between two steps", *CRASH_POINTS)),
+        *(f"{name} dies {how}" for name in ("gateway", "user_data") for how in ("between two steps", "amid flush")),
+        *(f"{name} sent again after a restart" for name in ("Place", "Cancel", "QueryOrder", "QueryTrades")),
+        *(f"ends {state}" for state in TERMINAL),
+        "MINED FAILED",
+        "RETRYING MINED",
+        "cancel of an order in doubt",
+        "clock stepped",
+        "fill while CANCELLED",
+        "fill while CANCELLING",
+        "live after its cancel was answered",
+        "operator answered",
+        "refused DUPLICATE_ID",
+        "refused FEED_GAP",
+        "refused FENCED",
+        "refused HALTED",
+        "refused ORDER_NOT_FOUND",
+        "same bytes sent again",
+        "second copy refused",
+        "successor live",
+    }
+)
+"""What the seeds are for: a run that never meets one of these proves less than it says."""
 
 
 @pytest.mark.timeout(BOUND_S + 60)
@@ -43,6 +72,7 @@ def _run_all(count: int, bound_s: float, *, first: int = 0) -> None:
     )
     assert not summary.failures, "\n".join(summary.failures)
     assert summary.seeds == count, f"only {summary.seeds} of {count} seeds ran within {bound_s:.0f} s"
+    assert not MUST_SEE - summary.seen.keys()
 
 
 def _say(line: str) -> None:

@@ -352,7 +352,7 @@ class Venue:
             if order.is_open and self._faults.happens("cancel_races"):
                 left = order.size - order.filled
                 self._match(order, left if self._rng.random() < 0.5 else _part(left, 0.5), is_taker=False)
-                if self._rng.random() < 0.5 and not order.is_open:
+                if self._rng.random() < 0.5 and order.filled == order.size:
                     canceled.append(venue_id)  # said before the match was noticed: the trade tells the truth later
                     continue
             if order.is_open:

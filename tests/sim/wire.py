@@ -69,8 +69,7 @@ class _Exchange:
         self._refusal: tuple[int, bytes] | None = None
 
     def begin(self) -> None:
-        method, path, _, _ = self._request
-        if method == "POST":
+        if self._request[0] == "POST":
             self._venue.on_post()
         faults, loop = self._world.faults, self._world.loop
         if faults.happens("http_not_sent"):

@@ -73,7 +73,7 @@ class World:
     def __init__(self, seed: int, *, keep_trace: bool = False) -> None:
         self.seed = seed
         self.rng = Random(seed)
-        self.loop = VirtualLoop()
+        self.loop = VirtualLoop()  # type: ignore[abstract]  # sockets, signals and the like are not simulated
         self.wall_offset_ns = START_NS
         self.marker = ""
         """The durable halt marker (common/halt.py): survives every process."""
