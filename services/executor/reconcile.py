@@ -150,23 +150,30 @@ class Rounds(msgspec.Struct, array_like=True, gc=False):
     def compare_positions(
         self, ours: dict[str, int], theirs: Iterable[VenuePosition], asked_ns: int, tolerance: int
     ) -> list[tuple[str, int, int]]:
-        """(token, ours, theirs) of what differs in two full rounds in a row while nothing of ours moved."""
+        """(token, ours, theirs) of what differs in two full rounds in a row while nothing of ours moved.
+
+        So also at the first look: what the venue then has too much may be a fill that we are yet to be told of.
+        """
         told: dict[str, int] = {}
         for row in theirs:
             told[row.token_id] = told.get(row.token_id, 0) + row.size
         proven: list[tuple[str, int, int]] = []
         doubted: dict[str, int] = {}
+        moving = False
         for token_id in sorted(ours.keys() | told.keys()):
             mine, its = ours.get(token_id, 0), told.get(token_id, 0)
-            if abs(mine - its) <= tolerance or asked_ns - self.moved.get(token_id, 0) < QUIET_NS:
+            if abs(mine - its) <= tolerance:
                 continue
-            if self.doubted.get(token_id) == its or not self.positions_known:
+            if asked_ns - self.moved.get(token_id, 0) < QUIET_NS:
+                moving = True
+            elif self.doubted.get(token_id) == its:
                 proven.append((token_id, mine, its))
             else:
                 doubted[token_id] = its
-        self.doubted, self.positions_known = doubted, True
+        self.doubted = doubted
+        self.positions_known = self.positions_known or not (doubted or moving)
         self.moved = {token_id: at_ns for token_id, at_ns in self.moved.items() if asked_ns - at_ns < QUIET_NS}
-        if doubted:
+        if doubted or not self.positions_known:
             self.full_mono = min(self.full_mono, self.incremental_mono or self.full_mono)
         return proven
 
