@@ -23,7 +23,8 @@ class Oms:
         self._checks: list[tuple[int, int]] = []
         for order in orders:
             self._insert(order)
-            self.changed(order)
+            if order.number not in self._done:
+                self.changed(order)
             if order.check_mono:
                 self._checks.append((order.check_mono, order.number))
         heapify(self._checks)

@@ -65,8 +65,8 @@ def judge(desk: Desk, command: PlaceOrder, named: Named, view: BookView | None) 
     price = command.price or slippage.worst_price(command.side, view, market, max_bps)
     validation.check_price(price, market.tick)
     size = command.size or command.quote * 1_000_000 // price
-    proposal = _proposal(command, named, price, size)
-    size = _allowed_size(desk, proposal, named.wallet, view)
+    proposal = proposal_of(command, named, price, size)
+    size = allowed_size(desk, proposal, named.wallet, view)
     quote = command.quote if size == proposal.size else command.quote * size // proposal.size
     amounts = validation.amounts_of(command, market, price, size, quote)
     if command.order_type is OrderType.MARKET or command.max_slippage_bps:
@@ -74,7 +74,7 @@ def judge(desk: Desk, command: PlaceOrder, named: Named, view: BookView | None) 
     return Draft(market, named.token_id, named.outcome, price, size, quote, amounts)
 
 
-def _proposal(command: PlaceOrder, named: Named, price: int, size: int) -> Proposal:
+def proposal_of(command: PlaceOrder, named: Named, price: int, size: int) -> Proposal:
     market = named.market
     cash = 0
     if command.side is Side.BUY:
@@ -82,7 +82,7 @@ def _proposal(command: PlaceOrder, named: Named, price: int, size: int) -> Propo
     return Proposal(command.account, market, named.token_id, command.side, price, size, cash, command.post_only)
 
 
-def _allowed_size(desk: Desk, proposal: Proposal, wallet: WalletConfig, view: BookView | None) -> int:
+def allowed_size(desk: Desk, proposal: Proposal, wallet: WalletConfig, view: BookView | None) -> int:
     """The size risk allows: all of it, less where a policy caps, or a refusal."""
     situation = AccountSituation(desk, proposal.account, proposal.market, proposal.token_id, view)
     _check_mode(desk, proposal, situation)
