@@ -76,6 +76,9 @@ PROCESSES: tuple[str, ...] = (
 )
 """In data-flow order, observers last: the folders of services/ (cli apart) and supervisord's programs are this list."""
 
+LOCAL_VENUE: frozenset[str] = frozenset({"exchange", "polymarket_sim", "mirror"})
+"""Processes that are the venue when no real one takes our orders: they do not run in live mode."""
+
 HEARTS: frozenset[str] = frozenset({"executor", "exchange"})
 
 ASK_INBOX: dict[str, str] = {
@@ -91,6 +94,11 @@ ASK_INBOX: dict[str, str] = {
 """Where an Ask to a process goes; commands that cancel go to CANCEL_INBOX where there is one."""
 
 CANCEL_INBOX: dict[str, str] = {"executor": "executor.cancel", "gateway": "gateway.cancel"}
+
+
+def processes_of(mode: str) -> tuple[str, ...]:
+    """The processes that run in a mode, in the order of PROCESSES."""
+    return tuple(name for name in PROCESSES if mode != "live" or name not in LOCAL_VENUE)
 
 
 def inboxes_of(process: str) -> tuple[Inbox, ...]:

@@ -23,8 +23,8 @@ from common.errors import ConfigError, ExitCode, PolyexecError
 from common.fixed import ceil_to, div_ceil, format_micros
 from common.messages import MarketView
 from common.requester import Requester
-from common.settings import ROOT, Settings, load_settings
-from common.topology import PROCESSES
+from common.settings import ROOT, Mode, Settings, load_settings
+from common.topology import PROCESSES, processes_of
 from common.types import ONE
 from scripts.group import DOWN_STATES, STOPPED_STATES, Group, GroupError
 from scripts.preflight import (
@@ -103,10 +103,11 @@ def find_running(settings: Settings, group: Group, bus: Requester, mode: str) ->
     if changed:
         say(f"warning: {', '.join(changed)} changed since the start: stop_all.sh and start_all.sh apply it")
     began = time.time_ns()
+    names = processes_of(settings.mode)
     for program in group.programs().values():
-        if program.state in DOWN_STATES:
+        if program.state in DOWN_STATES and (program.name in names or program.name not in PROCESSES):
             group.start(program.name)
-    return wait_ready(group, bus, PROCESSES, READY_S, log_dir=settings.paths.log_dir, since_ns=began)
+    return wait_ready(group, bus, names, READY_S, log_dir=settings.paths.log_dir, since_ns=began)
 
 
 def start_group(settings: Settings, group: Group, bus: Requester, given: GivenSecrets) -> list[Ready]:
@@ -120,7 +121,8 @@ def start_group(settings: Settings, group: Group, bus: Requester, given: GivenSe
     began = time.time_ns()
     try:
         spawn_supervisor(settings)
-        return wait_ready(group, bus, PROCESSES, READY_S, log_dir=settings.paths.log_dir, since_ns=began)
+        names = processes_of(settings.mode)
+        return wait_ready(group, bus, names, READY_S, log_dir=settings.paths.log_dir, since_ns=began)
     except (PolyexecError, KeyboardInterrupt) as error:
         if isinstance(error, NotReady):
             print_logs(settings.paths.log_dir, error.unexplained, began)
@@ -150,6 +152,7 @@ def group_environment(settings: Settings, environ: Mapping[str, str]) -> dict[st
         "PX_RUN": str(settings.paths.run_dir),
         "PX_LOGS": str(settings.paths.log_dir),
         "PX_MINFDS": str(file_limit()),
+        "PX_LOCAL_VENUE": "false" if settings.mode is Mode.LIVE else "true",
     }
 
 
@@ -225,6 +228,9 @@ def restart(service: str) -> int:
     group = Group(settings.paths.run_dir)
     if not group.is_alive():
         raise GroupError("nothing is running: start it with scripts/start_all.sh")
+    mode = read_started(settings).get("mode", settings.mode)
+    if service not in processes_of(mode):
+        raise GroupError(f"{service} does not run in {mode} mode: it is part of the local venue")
     with Requester(settings) as bus:
         before = group.program(service).pid
         group.stop(service)
@@ -300,9 +306,14 @@ def print_started(settings: Settings, bus: Requester, rows: Sequence[Ready]) -> 
     """The table of processes, where things are, and what to try next."""
     cells = [(row.process, row.state, str(row.pid), after_text(row)) for row in rows]
     print(table(("process", "state", "pid", "ready after"), cells, right=("pid", "ready after")))
-    sim = settings.polymarket_sim
-    print(f"\nPolymarket-compatible venue  {settings.polymarket.clob_url}")
-    print(f"its fault switch             http://{sim.host}:{sim.control_port}")
+    sim, venue = settings.polymarket_sim, settings.polymarket
+    if settings.mode is Mode.LIVE:
+        print(f"\nvenue                        {venue.clob_url}: orders are real")
+    else:
+        print(f"\nPolymarket-compatible venue  {venue.clob_url}")
+        print(f"its fault switch             http://{sim.host}:{sim.control_port}")
+    if settings.mode is Mode.PAPER:
+        print(f"live market data             {venue.market_ws_url}")
     print(f"logs                         {settings.paths.log_dir}")
     print("\nTry next:")
     for line in next_commands(quoted_market(bus)):

@@ -16,24 +16,22 @@ from urllib.parse import urlsplit
 from common.errors import ConfigError
 from common.process import private_folder
 from common.secrets import read_secret
-from common.settings import ROOT, Mode, Settings, config_file
+from common.settings import ROOT, Mode, PolymarketSim, Settings, config_file, is_loopback
 from common.topology import INBOXES, PROCESSES, inbox_address, out_address
 
 MINFDS = 65_536
 
-COMES_WITH = {Mode.PAPER: "part 3, the executor", Mode.LIVE: "part 4, the gateway to real venues"}
-"""Modes whose settings file does not exist yet, and what brings them."""
+FEED_URLS = ("market_ws_url", "gamma_url", "feed_clob_url")
+"""What market_data reads; the other URLs are where orders go."""
 
 
 def check_mode(mode: str) -> None:
-    """A mode without a settings file is not part of this version."""
+    """A mode needs its settings file."""
     if mode not in set(Mode):
         raise ConfigError("mode", f"no mode {mode!r}: demo, paper or live")
     file = config_file()
     if not file.exists() and "POLYEXEC_CONFIG" not in os.environ:
-        brings = COMES_WITH.get(Mode(mode), "a settings file of its name")
-        where = file.relative_to(ROOT)
-        raise ConfigError("mode", f"{mode} is not available yet: it comes with {brings}; there is no {where}; use demo")
+        raise ConfigError("mode", f"there is no {file.relative_to(ROOT)}: restore it, or name a file: POLYEXEC_CONFIG")
 
 
 def check_same_mode(settings: Settings, mode: str) -> None:
@@ -44,17 +42,32 @@ def check_same_mode(settings: Settings, mode: str) -> None:
 
 
 def check_venue_urls(settings: Settings) -> None:
-    """Against the local venue every URL must name the address and port it serves on."""
-    sim = settings.polymarket_sim
+    """Against the local venue every URL must name the address and port it serves on; but what is mirrored must not be
+    the mirror's own image."""
     if settings.mode is Mode.LIVE:
         return
-    for key, url in settings.polymarket.model_dump().items():
+    venue = settings.polymarket
+    mirrors_live = settings.mirror.source == "market_data"
+    for key, url in venue.model_dump().items():
         if not key.endswith("_url"):
             continue
-        if urlsplit(url).port != sim.port:
-            raise ConfigError(f"polymarket.{key}", f"{url} does not name port {sim.port} of polymarket_sim.port")
-        if urlsplit(url).hostname not in (sim.host, "localhost"):
-            raise ConfigError(f"polymarket.{key}", f"{url} does not name {sim.host} of polymarket_sim.host")
+        if mirrors_live and key in FEED_URLS:
+            _check_elsewhere(f"polymarket.{key}", url or venue.clob_url, settings.polymarket_sim)
+        elif url:
+            _check_local(f"polymarket.{key}", url, settings.polymarket_sim)
+
+
+def _check_local(key: str, url: str, sim: PolymarketSim) -> None:
+    if urlsplit(url).port != sim.port:
+        raise ConfigError(key, f"{url} does not name port {sim.port} of polymarket_sim.port")
+    if urlsplit(url).hostname not in (sim.host, "localhost"):
+        raise ConfigError(key, f"{url} does not name {sim.host} of polymarket_sim.host")
+
+
+def _check_elsewhere(key: str, url: str, sim: PolymarketSim) -> None:
+    host = urlsplit(url).hostname or ""
+    if is_loopback(host) and urlsplit(url).port == sim.port:
+        raise ConfigError(key, f"{url} is the local venue: with mirror.source = market_data it must name the real one")
 
 
 def check_run_dir(settings: Settings) -> None:
@@ -76,6 +89,8 @@ def make_folders(settings: Settings) -> None:
 
 def check_ports(settings: Settings) -> None:
     """Every port we are going to serve on is free."""
+    if settings.mode is Mode.LIVE:
+        return  # no local venue
     sim = settings.polymarket_sim
     check_port(sim.host, sim.port, "polymarket_sim.port", " and every POLYEXEC_POLYMARKET__..._URL")
     check_port(sim.host, sim.control_port, "polymarket_sim.control_port")

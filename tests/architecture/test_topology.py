@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from common.settings import ROOT
-from common.topology import PROCESSES, supervisor_socket
+from common.topology import LOCAL_VENUE, PROCESSES, processes_of, supervisor_socket
 
 CONF = ROOT / "deploy" / "supervisord.conf"
 HELPERS = {"ticker"}
@@ -31,6 +31,11 @@ def test_the_folders_are_the_processes() -> None:
     folders = {path.parent.name for path in (ROOT / "services").glob("*/__main__.py")}
 
     assert folders - {"cli"} == set(PROCESSES)
+
+
+def test_only_in_live_mode_the_local_venue_does_not_run() -> None:
+    assert processes_of("demo") == processes_of("paper") == PROCESSES
+    assert set(PROCESSES) - set(processes_of("live")) == LOCAL_VENUE
 
 
 def test_the_programs_are_the_processes(conf: configparser.RawConfigParser) -> None:
@@ -55,7 +60,8 @@ def test_the_rules_of_reliability_section_1_hold_for_each_program(conf: configpa
         assert int(program["startsecs"]) >= 3, name
         assert int(program["startretries"]) >= 3, name
         assert (program["killasgroup"], program["stopasgroup"], program["stopsignal"]) == ("true", "false", "TERM")
-        assert (program["autostart"], program["autorestart"]) == ("true", "true")
+        assert program["autostart"] == ("%(ENV_PX_LOCAL_VENUE)s" if name in LOCAL_VENUE else "true")
+        assert program["autorestart"] == "true"
         command = re.sub(r"%\(ENV_\w+\)s", "", program["command"])
         assert "%" not in command, name
         assert "\n" not in command, name

@@ -15,7 +15,7 @@ import pytest
 
 from common.errors import ExitCode
 from common.messages import MarketView
-from common.settings import ROOT
+from common.settings import ROOT, Mode
 from common.topology import PROCESSES
 from scripts import launch
 from scripts.group import Group, lock_holder
@@ -56,7 +56,10 @@ def test_the_group_inherits_settings_and_paths_and_no_secret(make_settings: Make
 
     env = launch.group_environment(make_settings(), environ)
 
-    assert set(env) == {"PATH", "POLYEXEC_MIRROR__SPEED", "PX_ROOT", "PX_PYTHON", "PX_RUN", "PX_LOGS", "PX_MINFDS"}
+    ours = {"PX_ROOT", "PX_PYTHON", "PX_RUN", "PX_LOGS", "PX_MINFDS", "PX_LOCAL_VENUE"}
+    assert set(env) == {"PATH", "POLYEXEC_MIRROR__SPEED"} | ours
+    assert env["PX_LOCAL_VENUE"] == "true"
+    assert launch.group_environment(make_settings(mode=Mode.LIVE), environ)["PX_LOCAL_VENUE"] == "false"
     assert not {"x", "y"} & set(env.values())
 
 

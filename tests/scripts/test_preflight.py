@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import ConfigError
-from common.settings import ROOT, Mode, PolymarketSim
+from common.settings import ROOT, Mode, PolymarketSim, load_settings
 from scripts import preflight
 from tests.scripts.conftest import MakeSettings
 
@@ -81,7 +81,9 @@ def test_a_folder_others_can_enter_is_refused(make_settings: MakeSettings) -> No
         preflight.make_folders(settings)
 
 
-@pytest.mark.parametrize(("mode", "word"), [("paper", "part 3"), ("live", "part 4"), ("prod", "demo, paper or live")])
+@pytest.mark.parametrize(
+    ("mode", "word"), [("paper", "restore it"), ("live", "restore it"), ("prod", "demo, paper or live")]
+)
 def test_a_mode_that_is_not_there_says_what_there_is(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, mode: str, word: str
 ) -> None:
@@ -116,6 +118,38 @@ def test_a_venue_url_that_names_another_port_is_refused(make_settings: MakeSetti
         preflight.check_venue_urls(settings)
     preflight.check_venue_urls(make_settings())
     preflight.check_venue_urls(settings.model_copy(update={"mode": Mode.LIVE}))
+
+
+def test_in_paper_mode_orders_stay_here_and_market_data_comes_from_elsewhere(
+    make_settings: MakeSettings,
+) -> None:
+    make_settings()  # folders of this test's own
+    paper = load_settings(ROOT / "deploy" / "config" / "paper.toml")
+    preflight.check_venue_urls(paper)
+
+    def refused(key: str, url: str) -> str:
+        venue = paper.polymarket.model_copy(update={key: url})
+        with pytest.raises(ConfigError) as caught:
+            preflight.check_venue_urls(paper.model_copy(update={"polymarket": venue}))
+        return str(caught.value)
+
+    assert "does not name port 8090" in refused("clob_url", "https://clob.polymarket.com")
+    assert "is the local venue" in refused("market_ws_url", "ws://127.0.0.1:8090/ws/market")
+    assert "is the local venue" in refused("feed_clob_url", "")
+    assert refused("gamma_url", "http://localhost:8090/gamma").startswith("polymarket.gamma_url: ")
+
+
+def test_in_live_mode_no_port_is_served_and_no_local_secret_needed(
+    make_settings: MakeSettings, taken_port: int
+) -> None:
+    make_settings()
+    live = load_settings(ROOT / "deploy" / "config" / "live.toml")
+    preflight.check_venue_urls(live)
+    preflight.check_ports(live.model_copy(update={"polymarket_sim": PolymarketSim(port=taken_port)}))
+    assert all("polymarket_sim" not in path.name for path, _ in preflight.secret_files(live))
+
+    with pytest.raises(ConfigError, match=r"main\.key"):
+        preflight.check_secrets(live)
 
 
 def test_a_venue_url_that_names_another_address_is_refused(make_settings: MakeSettings) -> None:
