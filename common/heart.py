@@ -187,6 +187,8 @@ class Heart:
             step = Step(self._core, self._clock.now())
             step.take(HaltFound(found, lookup=True), Origin(self.name))
             self._commit(step)
+        elif self._marker is not None and not found and (halted := self._core.halted()) is not None:
+            self._marker.set(halted)  # killed between the record of the halt and its marker
         for effect in self._core.outstanding():
             assert isinstance(effect, Send), "only sends can be outstanding"
             taken = self._peer.send(effect.lane, effect.key, effect.body, repeat=True)

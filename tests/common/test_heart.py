@@ -16,6 +16,7 @@ from common.bus import ZmqBus
 from common.checkpoint import load_checkpoint
 from common.effects import Effect, Now, Origin, Reply
 from common.frames import Epoch
+from common.halt import HaltMarker
 from common.heart import Heart
 from common.log import set_up_logging
 from common.messages import Accepted, Deposit, Message, TimerFired
@@ -202,3 +203,22 @@ def test_a_sight_is_shown_the_newest_message_or_that_there_is_none(
     item = Item(kind, Origin("market_data", "depth.1"), body, bodies=bodies)
     heart._sort(item, Step(heart._core, Now(1, 1)), [])
     assert sight.seen == [("depth.1", shown)]
+
+
+class HaltedToy(Toy):
+    """Its journal says that it is halted."""
+
+    def halted(self) -> str:  # type: ignore[override]
+        return "the operator wants quiet"
+
+
+def test_a_halt_whose_marker_was_not_written_any_more_is_marked_at_the_start(settings: Settings) -> None:
+    """Killed between the journal's record and the marker: others only read the marker."""
+    with closing(HaltMarker(settings.paths.data_dir)) as marker, ExitStack() as stack:
+        made = Heart("exchange", HaltedToy(), settings, set_up_logging("exchange"), marker=marker)
+        stack.callback(made._journal.close)
+        stack.callback(made._bus.close)
+
+        made._begin()
+
+        assert marker.read() == "the operator wants quiet"
