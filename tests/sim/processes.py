@@ -343,6 +343,8 @@ class Heart(Process):
             step = Step(self.core, self.world.now())
             step.take(HaltFound(self.world.marker, lookup=True), Origin("executor"))
             self._commit(step)
+        elif not self.world.marker and (halted := self.core.halted()) is not None:
+            self.world.marker = halted
 
     def _on_death(self) -> None:
         self._hash_at_death = self.core.state_hash() if self._is_clean else ""
