@@ -1,16 +1,19 @@
 """Generate the reference pages in docs/ from the code: `python -m scripts.docs` writes, a test keeps them fresh.
 
 Pages: topology.md (inboxes, lanes, processes), messages.md (every message with its fields), settings.md (every key),
-feed-states.md (how far a token's book can be trusted).
+feed-states.md (how far a token's book can be trusted), order-states.md (the life of an order).
 """
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 import sys
 import typing
 from collections.abc import Callable, Sequence
+from enum import StrEnum
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -20,6 +23,7 @@ from common.frames import Frame
 from common.messages import MESSAGES
 from common.settings import ROOT, MarketData, Settings
 from common.topology import HEARTS, INBOXES, LANES, PROCESSES
+from services.executor.order import RANK, Event, State, lifecycle_word, order_diagram, status_word, step
 from services.market_data.trust import CAUSES, MEANING, diagram
 
 DOCS = ROOT / "docs"
@@ -106,6 +110,50 @@ def feed_states_page() -> str:
     )
 
 
+def order_states_page() -> str:
+    said, meant = member_texts(State), member_texts(Event)
+    states = [
+        (f"`{state.value}`", status_word(state), lifecycle_word(state), said.get(state.name, "")) for state in State
+    ]
+    events = [(f"`{event.value}`", meant.get(event.name, "")) for event in Event]
+    cells = [
+        (f"`{state.value}`", *(found.value if (found := step(state, event)) else "" for event in Event))
+        for state in State
+    ]
+    ranks = [(f"`{stage.value}`", str(rank)) for stage, rank in sorted(RANK.items(), key=lambda row: row[1])]
+    return (
+        f"{NOTE}# Order states\n\nAn order lives on two axes: *quantity* (the states below) and *settlement* (one rank "
+        "per fill). No event of one\naxis moves the other. The table is `services/executor/order.py`; an empty cell is "
+        "illegal: nothing happens, the\ncommand is refused INVALID_ORDER_STATE, or the news is counted as "
+        "`illegal_transitions`.\n\n"
+        "## States\n\n`Status` is the word of spec 3, `lifecycle` that of spec 4 while nothing has matched.\n\n"
+        + table(("state", "status", "lifecycle", "meaning"), states)
+        + "\nWith fills: a WORKING order is `PartiallyFilled`; the lifecycle is `PARTIAL_FILL` while the order "
+        "is open, then that of its\nslowest fill (`MATCHED`, `MINED`, `CONFIRMED`), and `FAILED` once all are final and "
+        "one failed.\n"
+        "\n## Events\n\n"
+        + table(("event", "meaning"), events)
+        + "\n## Transitions\n\n"
+        + table(("from", *(event.value for event in Event)), cells)
+        + f"\n```mermaid\n{order_diagram()}```\n\n"
+        "## Settlement of a fill\n\nThe higher rank wins, whatever order the news comes in; `FAILED` takes the "
+        "fill back.\n\n" + table(("stage", "rank"), ranks)
+    )
+
+
+def member_texts(words: type[StrEnum]) -> dict[str, str]:
+    """The docstring below each member of an enum."""
+    (definition,) = ast.parse(inspect.getsource(words)).body
+    assert isinstance(definition, ast.ClassDef)
+    found: dict[str, str] = {}
+    for statement, following in pairwise(definition.body):
+        if isinstance(statement, ast.Assign) and isinstance(following, ast.Expr):
+            assert isinstance(statement.targets[0], ast.Name)
+            assert isinstance(following.value, ast.Constant)
+            found[statement.targets[0].id] = str(following.value.value).strip().removesuffix(".")
+    return found
+
+
 def _model_of(annotation: object) -> type[BaseModel] | None:
     args = typing.get_args(annotation)
     kind = args[0] if args else annotation
@@ -123,6 +171,7 @@ PAGES: dict[Path, Callable[[], str]] = {
     DOCS / "messages.md": messages_page,
     DOCS / "settings.md": settings_page,
     DOCS / "feed-states.md": feed_states_page,
+    DOCS / "order-states.md": order_states_page,
 }
 
 

@@ -34,9 +34,13 @@ class State(StrEnum):
     CANCELLING = "CANCELLING"
     """The venue has it and a cancel is journaled."""
     REJECTED = "REJECTED"
+    """Refused, or proven never accepted."""
     CANCELLED = "CANCELLED"
+    """What was left is out of the book."""
     EXPIRED = "EXPIRED"
+    """What was left is out of the book because its time was up."""
     FILLED = "FILLED"
+    """All of it matched."""
 
 
 class Event(StrEnum):
@@ -353,6 +357,28 @@ _LIFECYCLE: dict[State, Lifecycle] = {
     S.FILLED: Lifecycle.MATCHED,
 }
 """Spec 4's word while nothing matched; with fills see `lifecycle_of`."""
+
+
+def status_word(state: State) -> str:
+    """Spec 3's word of a state without fills."""
+    return _STATUS[state].value
+
+
+def lifecycle_word(state: State) -> str:
+    """Spec 4's word of a state without fills."""
+    return _LIFECYCLE[state].value
+
+
+def order_diagram() -> str:
+    """The moves of the table as a Mermaid state diagram; what leaves a state as it is, is left out."""
+    lines = ["stateDiagram-v2", "    [*] --> PENDING"]
+    for state, row in TABLE.items():
+        moves: dict[State, list[str]] = {}
+        for event, after in row.items():
+            if after is not state:
+                moves.setdefault(after, []).append(event.value)
+        lines += [f"    {state.value} --> {after.value}: {', '.join(events)}" for after, events in moves.items()]
+    return "\n".join(lines) + "\n"
 
 
 def status_of(order: Order) -> Status:
