@@ -169,6 +169,8 @@ def classify_place(status: int, body: bytes, retry_after: str = "") -> PlaceVerd
     members = value if isinstance(value, Mapping) else {}
     text = _error_text(value, body)
     meaning = _place_meaning(status, text)
+    if status == 400 and value is None and meaning_of_text(text) is None:
+        meaning = _open()  # cut off or not the venue's own words: it may have been "Duplicated" of an accepted copy
     return PlaceVerdict(
         *meaning,
         message=text or f"HTTP {status}" if status else "no answer from the venue",

@@ -238,3 +238,11 @@ def test_other_replies_to_a_cancel(status: int, body: bytes, outcome: Outcome, r
 def test_no_reply_crashes_a_verdict(status: int, body: bytes) -> None:
     assert classify_place(status, body).outcome is not Outcome.DONE
     assert classify_cancel(status, body).outcome is not Outcome.DONE
+
+
+def test_a_400_that_is_cut_off_proves_nothing() -> None:
+    """Found by tests/sim: it was "... is invalid. Duplicated." of an order that the venue had taken."""
+    verdict = classify_place(400, b'{"error":"order 0xeafd86a7dd6b0cff808b86bc7e51a0b2c109')
+
+    assert verdict.outcome is Outcome.UNKNOWN
+    assert verdict.reason is Reason.VENUE_UNKNOWN_OUTCOME
