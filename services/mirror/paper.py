@@ -12,12 +12,15 @@ from common.edge import Edge
 from common.instruments import Market
 from common.latest import TokenView
 from common.market_reader import OWNER, MarketReader
-from common.messages import BookState, LevelsChanged, MarketOpened, Message, TradeMade, TradePrint
+from common.messages import BookState, LevelsChanged, MarketOpened, Message, Refused, TradeMade, TradePrint
+from common.reasons import Reason
 from services.mirror.follow import REFUSED_PAUSE_S, ask
 from services.mirror.live import LiveMarket, LiveRules
 
 EXCHANGE = "exchange"
 NS_PER_MS = 1_000_000
+AT_ONCE = frozenset({Reason.FAK_NOT_FILLED, Reason.INSUFFICIENT_BALANCE})
+"""Refusals that are part of the conversation: what follows them need not wait."""
 CHECK_S = 0.1
 """How often every book is looked at: a silent market_data says nothing that could wake anybody."""
 
@@ -143,6 +146,7 @@ class PaperMirror:
             self._show_state()
         if news is not None:
             self._edge.log.warning("refused", market=live.market.slug, code=news.code.value, text=news.text)
+        if isinstance(answer, Refused) and answer.code not in AT_ONCE:
             await asyncio.sleep(REFUSED_PAUSE_S)
 
     def _end(self, market: Market) -> None:

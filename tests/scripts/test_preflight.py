@@ -139,6 +139,12 @@ def test_in_paper_mode_orders_stay_here_and_market_data_comes_from_elsewhere(
     assert refused("gamma_url", "http://localhost:8090/gamma").startswith("polymarket.gamma_url: ")
 
 
+def test_modes_share_the_run_folder_and_neither_journals_nor_secrets() -> None:
+    paths = [load_settings(ROOT / "deploy" / "config" / f"{mode.value}.toml").paths for mode in Mode]
+    assert len({one.run_dir for one in paths}) == 1
+    assert len({one.data_dir for one in paths}) == len({one.secrets_dir for one in paths}) == len(paths)
+
+
 def test_in_live_mode_no_port_is_served_and_no_local_secret_needed(
     make_settings: MakeSettings, taken_port: int
 ) -> None:
