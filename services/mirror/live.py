@@ -110,11 +110,11 @@ class LiveMarket:
             self.book.replace(view.bids, view.asks)
 
     def on_print(self, print_: TradePrint) -> None:
-        """A public trade of either token."""
+        """A public trade of either token. It is a fact also while the book is in doubt: what we show still stands."""
         hit = self._prints.take(print_)
         if hit is None:
             self.counters["prints_passed_over"] += 1
-        elif self._doubted_ns is None:
+        elif self._epoch is not None:
             self._hits.append(hit)
             if len(self._hits) > HITS_MAX:
                 self._hits.popleft()
@@ -298,16 +298,19 @@ class LiveMarket:
     def _note_refusal(self, command: Message, refused: Refused) -> Refused | None:
         """Repair what can be repaired. A refused ladder is sent again, newer; a refused print is given up."""
         self.counters["refused"] += 1
+        repaired = False
         match command:
             case QuoteLadder():
                 self.shown.ladder_refused()
-                if refused.code is Reason.INSUFFICIENT_BALANCE:
+                repaired = refused.code is Reason.INSUFFICIENT_BALANCE
+                if repaired:
                     self._fund_ladder(command, refused.field)
                 elif refused.code is Reason.BAD_TICK:
                     self._tick = None
             case SubmitOrder():
                 self._repairs += 1
-                if refused.code is Reason.INSUFFICIENT_BALANCE and self._repairs <= REPAIRS_MAX:
+                repaired = refused.code is Reason.INSUFFICIENT_BALANCE and self._repairs <= REPAIRS_MAX
+                if repaired:
                     self._fund(TAKER, command.token_id, command.size)
                 else:
                     self.counters["prints_refused"] += 1
@@ -316,9 +319,10 @@ class LiveMarket:
                 self._deposits.popleft()
             case _:
                 pass  # asked again, under a new id
-        first = refused.code not in self._refused
-        self._refused.add(refused.code)
-        return refused if first else None
+        is_news = not repaired and refused.code not in self._refused
+        if is_news:
+            self._refused.add(refused.code)
+        return refused if is_news else None
 
     def _fund_ladder(self, ladder: QuoteLadder, field: str) -> None:
         if field == "bids":

@@ -319,13 +319,17 @@ def test_a_book_nobody_confirms_is_withdrawn_after_the_bound_and_not_before(stat
     assert venue.mirrored() == venue.live
 
 
-def test_prints_of_a_doubtful_book_fill_nobody() -> None:
+def test_a_print_counts_while_its_book_is_in_doubt_and_not_once_it_is_withdrawn() -> None:
     venue = paper()
     mine = venue.place("ann", BUY, 47 * CENT, 10 * ONE)
     venue.show(FeedState.SUSPECT)
-    venue.print_(SELL, BID, 10 * ONE)
+    venue.print_(SELL, 47 * CENT, 4 * ONE)
     venue.settle()
-    assert venue.filled(mine) == 0
+    assert venue.filled(mine) == 4 * ONE
+    venue.wait(WITHDRAW_NS)
+    venue.print_(SELL, 47 * CENT, 4 * ONE)
+    venue.settle()
+    assert venue.filled(mine) == 4 * ONE
 
 
 def test_a_market_that_takes_no_orders_any_more_is_emptied_at_once() -> None:
