@@ -162,8 +162,8 @@ class Core(Protocol):
         """Why nothing may leave, as far as the journal knows; None when things may."""
         ...
 
-    def wind_down(self, why: str) -> WindDown | None:
-        """How to end after the journal failed; None: at once."""
+    def wind_down(self, why: str, dropped: list[Effect]) -> WindDown | None:
+        """How to end after the journal failed; None: at once. `dropped`: effects that were never performed."""
         ...
 
     def dump(self) -> bytes:

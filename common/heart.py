@@ -91,6 +91,8 @@ class Heart:
         self._core = core
         self._sight = sight
         self._marker = marker
+        self._dropped: list[Effect] = []
+        """Effects of the step that could not be journaled: never performed."""
         self._watched: frozenset[tuple[str, str]] = frozenset()
         self._settings = settings
         self._log = log
@@ -312,7 +314,11 @@ class Heart:
     def _commit(self, step: Step) -> None:
         """Make the step durable, then perform its effects. A JournalError drops the batch and ends the process."""
         if step.inputs:
-            self._journal.append(step.record())
+            try:
+                self._journal.append(step.record())
+            except JournalError:
+                self._dropped = step.effects
+                raise
             self._vitals.counters["steps"] += 1
             self._vitals.counters["inputs"] += len(step.inputs)
         for effect in step.effects:
@@ -344,7 +350,7 @@ class Heart:
         """
         self._log.critical("journal_failed", error=str(error))
         why = f"journal failure: {error}"
-        winding = self._core.wind_down(why)
+        winding = self._core.wind_down(why, self._dropped)
         if winding is None:
             return
         if self._marker is not None:

@@ -129,8 +129,8 @@ def order_states_page() -> str:
         "## States\n\n`Status` is the word of spec 3, `lifecycle` that of spec 4 while nothing has matched.\n\n"
         + table(("state", "status", "lifecycle", "meaning"), states)
         + "\nWith fills: a WORKING order is `PartiallyFilled`; the lifecycle is `PARTIAL_FILL` while the order "
-        "is open, then that of its\nslowest fill (`MATCHED`, `MINED`, `CONFIRMED`), and `FAILED` once all are final and "
-        "one failed.\n"
+        "is open, then that of its\nslowest fill (`MATCHED`, `MINED`, `CONFIRMED`), and `FAILED` once all are final "
+        "and one failed.\n"
         "\n## Events\n\n"
         + table(("event", "meaning"), events)
         + "\n## Transitions\n\n"

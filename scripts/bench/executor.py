@@ -4,8 +4,8 @@
 with a real fdatasync for each group of GROUP commands (group commit). `latency_*` is a real executor process with
 nothing else to do: from a client's send until the gateway holds the Place, which is durable by then; the floor, in the
 same run, is one journal append with its sync and two bare ZeroMQ hops. Interleaved rounds, medians. For comparison
-only: NautilusTrader's BacktestEngine takes 265-340 us an order on such a machine (docs/benchmarks.md), in memory, with
-no journal and no bus: not like for like. One JSON object on the last line.
+only: NautilusTrader's BacktestEngine was measured at 265-340 us an order on such a machine, in memory, with no journal
+and no bus: not like for like. One JSON object on the last line.
 """
 
 from __future__ import annotations

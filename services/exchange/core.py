@@ -134,7 +134,7 @@ class ExchangeCore:
     def halted(self) -> str | None:
         return None
 
-    def wind_down(self, why: str) -> None:
+    def wind_down(self, why: str, dropped: list[Effect]) -> None:
         """Books without a journal are worth nothing: the process ends at once."""
 
     def dump(self) -> bytes:

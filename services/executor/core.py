@@ -195,8 +195,8 @@ class ExecutorCore:
     def halted(self) -> str | None:
         return self.desk.trading.halted
 
-    def wind_down(self, why: str) -> WindDown:
-        return CancelEverything(self.desk, why)
+    def wind_down(self, why: str, dropped: list[Effect]) -> WindDown:
+        return CancelEverything(self.desk, why, dropped)
 
     def dump(self) -> bytes:
         return dump_state(self.desk)

@@ -8,7 +8,7 @@ their lane: none is sent again in this life, and the next one looks them up (arc
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
 from common.effects import Effect, Now, Origin, Reply, Send, Settle
@@ -29,7 +29,7 @@ from common.types import Outcome
 from services.executor.actions import ACTIONS, CANCELS
 from services.executor.catchup import MS
 from services.executor.desk import CANCEL_IDS_MAX, Desk
-from services.executor.order import IN_DOUBT, Order, State
+from services.executor.order import IN_DOUBT, Order
 
 ASK_NS = 500 * MS
 """How often the venue is asked what is still open."""
@@ -41,15 +41,16 @@ Key = tuple[str, str]
 class CancelEverything:
     """One wind-down. It never changes the desk."""
 
-    def __init__(self, desk: Desk, why: str) -> None:
+    def __init__(self, desk: Desk, why: str, dropped: Iterable[Effect] = ()) -> None:
         self._desk = desk
         self._why = why
         self._orders = {order.venue_order_id.lower(): order for order in desk.oms.open_orders() if order.venue_order_id}
         self._wallets = sorted({(order.venue, order.wallet) for order in self._orders.values()})
+        unsent = {effect.key for effect in dropped if isinstance(effect, Send)}
         self._unanswered = {
             order.place_action: order
             for order in self._orders.values()
-            if order.place_action and order.state is not State.PENDING
+            if order.place_action and order.place_action not in unsent
         }
         self._listed: dict[Key, int | None] = dict.fromkeys(self._wallets)
         self._cancelling: dict[str, list[str]] = {}

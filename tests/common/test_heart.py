@@ -56,7 +56,7 @@ class Toy:
     def halted(self) -> None:
         """Never."""
 
-    def wind_down(self, why: str) -> None:
+    def wind_down(self, why: str, dropped: list[Effect]) -> None:
         """At once."""
 
     def missing(self) -> str:

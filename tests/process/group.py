@@ -65,12 +65,13 @@ class Group:
             os.environ.clear()
             os.environ.update(before)
 
-    def start(self, name: str, module: str = "") -> subprocess.Popen[bytes]:
-        """Start a service; its output is appended to logs/<name>.log."""
+    def start(self, name: str, module: str = "", **own: str) -> subprocess.Popen[bytes]:
+        """Start a service; its output is appended to logs/<name>.log. `own`: settings that only it reads."""
+        env = self.env | {f"POLYEXEC_{key.upper()}": value for key, value in own.items()}
         with (self.folder / "logs" / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", module or f"services.{name}"],
-                cwd=ROOT, env=self.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                cwd=ROOT, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip
         self.processes[name] = process
         return process
