@@ -50,7 +50,7 @@ class ToyCore:
     def halted(self) -> None:
         """Never."""
 
-    def wind_down(self, why: str) -> None:
+    def wind_down(self, why: str, dropped: list[Effect]) -> None:
         """At once."""
 
     def missing(self) -> str:
