@@ -68,6 +68,8 @@ SHELLS = {
     "services.gateway.wallets": "reads secret files",
     "services.market_data.discovery": "HTTP",
     "services.cli.journal": "files, the terminal",
+    "services.cli.options": "the terminal",
+    "services.cli.steering": "the terminal",
     "services.cli.replay": "starts a process",
     "services.market_data.feed": "WebSockets",
     "services.market_data.replay": "the clock, the terminal, the bus",
