@@ -52,6 +52,8 @@ class Draft(NamedTuple):
     size: int
     quote: int
     amounts: Amounts
+    asked_size: int
+    """What was asked for, when a policy capped it; else 0."""
 
 
 # --- judging ---
@@ -71,7 +73,8 @@ def judge(desk: Desk, command: PlaceOrder, named: Named, view: BookView | None) 
     amounts = validation.amounts_of(command, market, price, size, quote)
     if command.order_type is OrderType.MARKET or command.max_slippage_bps:
         _check_slippage(desk, command, market, view, price, size if not quote else 0, quote, max_bps)
-    return Draft(market, named.token_id, named.outcome, price, size, quote, amounts)
+    asked_size = proposal.size if size < proposal.size else 0
+    return Draft(market, named.token_id, named.outcome, price, size, quote, amounts, asked_size)
 
 
 def proposal_of(command: PlaceOrder, named: Named, price: int, size: int) -> Proposal:
@@ -209,7 +212,6 @@ def new_order(desk: Desk, command: PlaceOrder, draft: Draft, wallet: WalletConfi
     """A numbered PENDING order; nothing is signed or sent yet."""
     now, number = desk.now, desk.last_order + 1
     desk.last_order = number
-    asked = command.size or (command.quote and draft.size)
     return Order(
         number=number,
         account=command.account,
@@ -233,7 +235,7 @@ def new_order(desk: Desk, command: PlaceOrder, draft: Draft, wallet: WalletConfi
         pinned=b"",
         created_ns=now.wall_ns,
         may_resend=DUPLICATE_REFUSED.get(wallet.venue) == "forever",
-        asked_size=asked if asked > draft.size else 0,
+        asked_size=draft.asked_size,
         quote=draft.quote,
     )
 
