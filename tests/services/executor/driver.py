@@ -9,6 +9,8 @@ from typing import TypeVar
 from common.effects import Effect, Log, Now, Origin, Publish, Reply, Send, Settle
 from common.instruments import Market
 from common.messages import (
+    AccountView,
+    BalancesResult,
     BookView,
     Cancel,
     CancelAll,
@@ -16,10 +18,15 @@ from common.messages import (
     CancelResult,
     Configured,
     Fill,
+    GetAccounts,
     GetFills,
     GetOrder,
+    GetReconciliation,
+    Halt,
     Judged,
     Level,
+    Mark,
+    Marked,
     MarketListed,
     Message,
     OpenOrdersResult,
@@ -29,15 +36,23 @@ from common.messages import (
     PlaceAnswer,
     PlaceOrder,
     PlaceResult,
+    PositionsResult,
+    QueryBalances,
     QueryOpenOrders,
     QueryOrder,
+    QueryPositions,
     QueryTrades,
+    Reconcile,
+    Reconciliation,
+    ReplaceOrder,
+    Resume,
     TimerFired,
     TradesResult,
     UserFeedChanged,
     VenueFill,
     VenueOrder,
     VenueOrderChanged,
+    VenuePosition,
     WalletReady,
 )
 from common.reasons import Reason
@@ -209,6 +224,14 @@ class Driver:
         (report,) = self.core.query(GetFills("q", limit=1000), self.now)
         return report.fills  # type: ignore[attr-defined, no-any-return]
 
+    def account(self, name: str = "default") -> AccountView:
+        (report,) = self.core.query(GetAccounts("q", name), self.now)
+        return report.accounts[0]  # type: ignore[attr-defined, no-any-return]
+
+    def reconciliation(self) -> Reconciliation:
+        (report,) = self.core.query(GetReconciliation("q"), self.now)
+        return report.wallets[0]  # type: ignore[attr-defined, no-any-return]
+
     # --- commands ---
 
     def place(
@@ -272,6 +295,44 @@ class Driver:
         self.do(CancelAll(f"c-{self._commands}", account, market), origin)
         return self.answer()
 
+    def replace(
+        self,
+        client_order_id: str = "",
+        *,
+        order_id: str = "o-1",
+        command_id: str = "",
+        account: str = "default",
+        price: int = 530_000,
+        size: int = 10_000_000,
+        deadline_ns: int = 0,
+        view: BookView | None = None,
+        origin: Origin = CLI,
+    ) -> Message:
+        self._commands += 1
+        command_id = command_id or f"c-{self._commands}"
+        command = ReplaceOrder(command_id, account, order_id, client_order_id, price, size, deadline_ns)
+        self.do(Judged(command, view) if view else command, origin)
+        return self.answer()
+
+    def halt(self, reason: str = "drill", *, account: str = "", reduce_only: bool = False) -> Message:
+        self._commands += 1
+        self.do(Halt(f"c-{self._commands}", reason, account, reduce_only), CLI)
+        return self.answer()
+
+    def resume(self, account: str = "") -> Message:
+        self._commands += 1
+        self.do(Resume(f"c-{self._commands}", account), CLI)
+        return self.answer()
+
+    def reconcile(self, wallet: str = "") -> Message:
+        self._commands += 1
+        self.do(Reconcile(f"c-{self._commands}", wallet), CLI)
+        return self.answer()
+
+    def mark(self, *marks: Mark) -> list[Effect]:
+        """The shell's marks of what is held."""
+        return self.do(Marked(list(marks)), Origin("executor"))
+
     # --- the gateway ---
 
     def wallet_ready(self) -> None:
@@ -287,9 +348,11 @@ class Driver:
         text: str = "",
         making: int = 0,
         taking: int = 0,
+        retry_after_ms: int = 0,
     ) -> list[Effect]:
+        amounts = (making, taking, retry_after_ms)
         return self.do(
-            PlaceResult(place.action_id, place.venue_order_id, outcome, code, text, status, making, taking), RESULTS
+            PlaceResult(place.action_id, place.venue_order_id, outcome, code, text, status, *amounts), RESULTS
         )
 
     def unknown(self, place: Place) -> list[Effect]:
@@ -297,8 +360,10 @@ class Driver:
             place, Outcome.UNKNOWN, status="", code=Reason.VENUE_UNKNOWN_OUTCOME, text="no answer from the venue"
         )
 
-    def refused(self, place: Place, code: Reason = Reason.INSUFFICIENT_BALANCE, text: str = "no") -> list[Effect]:
-        return self.result(place, Outcome.REFUSED, status="", code=code, text=text)
+    def refused(
+        self, place: Place, code: Reason = Reason.INSUFFICIENT_BALANCE, text: str = "no", *, retry_after_ms: int = 0
+    ) -> list[Effect]:
+        return self.result(place, Outcome.REFUSED, status="", code=code, text=text, retry_after_ms=retry_after_ms)
 
     def found(self, query: QueryOrder, status: str = "LIVE", filled: int = 0, size: int = 10_000_000) -> list[Effect]:
         shown = VenueOrder(query.venue_order_id, status, UP, Side.BUY, 520_000, size, filled, START)
@@ -341,6 +406,23 @@ class Driver:
         return self.do(
             TradesResult(query.action_id, Outcome.DONE, Reason.OK, "", asked_ns, complete, fills or []), RESULTS
         )
+
+    def balances(
+        self, query: QueryBalances, cash: int, allowance: int = 10**15, *, outcome: Outcome = Outcome.DONE
+    ) -> list[Effect]:
+        asked_ns = self.now.wall_ns
+        self.tick()
+        code = Reason.OK if outcome is Outcome.DONE else Reason.VENUE_UNAVAILABLE
+        return self.do(BalancesResult(query.action_id, outcome, code, "", asked_ns, cash, allowance), RESULTS)
+
+    def holdings(
+        self, query: QueryPositions, held: dict[str, int] | None = None, *, complete: bool = True
+    ) -> list[Effect]:
+        """What the venue says the wallet holds on chain."""
+        asked_ns = self.now.wall_ns
+        self.tick()
+        rows = [VenuePosition(token_id, size) for token_id, size in (held or {}).items()]
+        return self.do(PositionsResult(query.action_id, Outcome.DONE, Reason.OK, "", asked_ns, complete, rows), RESULTS)
 
     def catch_up(self) -> None:
         """Answer the running pass with empty, complete lists."""
