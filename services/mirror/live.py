@@ -105,9 +105,9 @@ class LiveMarket:
         self._doubted_ns, self._epoch, self._view_tick = None, view.epoch, view.tick
         if is_same:
             until_ns = now_ns + self._rules.match_window_ns
-            self.book.change(view.bids, view.asks, self.shown.local_ranks(), until_ns)
+            self.book.change(view, self.shown.local_ranks(), until_ns)
         else:
-            self.book.replace(view.bids, view.asks)
+            self.book.replace(view)
 
     def on_print(self, print_: TradePrint) -> None:
         """A public trade of either token. It is a fact also while the book is in doubt: what we show still stands."""
@@ -225,7 +225,7 @@ class LiveMarket:
             if reaches and self._shows_better_than(hit):
                 return None  # a ladder first: this trade did not meet those levels
             self._hits.popleft()
-            size = self.book[hit.side].traded(hit.price, hit.size, until_ns)
+            size = self.book[hit.side].traded(hit.price, hit.size, until_ns, hit.venue_ns)
             if reaches and size:
                 self._hit = hit._replace(size=size)
                 return self._aggressor(self._hit)

@@ -18,11 +18,12 @@ SIZE_MAX = 10**15
 
 
 class Hit(NamedTuple):
-    """`size` that stood on `side` of the book at `price` was traded away."""
+    """`size` that stood on `side` of the book at `price` was traded away, at the venue's time."""
 
     side: Side
     price: int
     size: int
+    venue_ns: int
 
 
 class PrintsOnce:
@@ -30,7 +31,7 @@ class PrintsOnce:
 
     def __init__(self, token_ids: tuple[str, str]) -> None:
         self._token_ids = token_ids
-        self._counts: OrderedDict[tuple[int, Hit], list[int]] = OrderedDict()
+        self._counts: OrderedDict[Hit, list[int]] = OrderedDict()
 
     def take(self, print_: TradePrint) -> Hit | None:
         """The trade, or None when it was printed under the other token already, or cannot be one."""
@@ -38,10 +39,10 @@ class PrintsOnce:
             return None
         outcome = self._token_ids.index(print_.token_id)
         if outcome == 0:
-            hit = Hit(print_.side.opposite, print_.price, print_.size)
+            hit = Hit(print_.side.opposite, print_.price, print_.size, print_.venue_ns)
         else:
-            hit = Hit(print_.side, ONE - print_.price, print_.size)
-        counts = self._counts.setdefault((print_.venue_ns, hit), [0, 0])
+            hit = Hit(print_.side, ONE - print_.price, print_.size, print_.venue_ns)
+        counts = self._counts.setdefault(hit, [0, 0])
         while len(self._counts) > REMEMBERED_MAX:
             self._counts.popitem(last=False)
         seen = max(counts)

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from common.latest import TokenView
 from common.messages import Level
 from common.types import ONE, Side
 
@@ -31,6 +32,7 @@ class _Wait(NamedTuple):
     until_ns: int
     price: int
     size: int
+    venue_ns: int
 
 
 class Waiting:
@@ -39,16 +41,16 @@ class Waiting:
     def __init__(self) -> None:
         self._waits: deque[_Wait] = deque(maxlen=WAITING_MAX)
 
-    def add(self, price: int, size: int, until_ns: int) -> None:
+    def add(self, price: int, size: int, until_ns: int, venue_ns: int = 0) -> None:
         if size > 0:
-            self._waits.append(_Wait(until_ns, price, size))
+            self._waits.append(_Wait(until_ns, price, size, venue_ns))
 
-    def take(self, price: int, size: int) -> int:
-        """How much of `size` was waiting at this price; it waits no longer."""
+    def take(self, price: int, size: int, since_ns: int = 0) -> int:
+        """How much of `size` was waiting at this price, not from before `since_ns` (venue); it waits no longer."""
         left = size
         kept: deque[_Wait] = deque(maxlen=WAITING_MAX)
         for wait in self._waits:
-            taken = min(left, wait.size) if wait.price == price else 0
+            taken = min(left, wait.size) if wait.price == price and wait.venue_ns >= since_ns else 0
             left -= taken
             if taken < wait.size:
                 kept.append(wait._replace(size=wait.size - taken))
@@ -103,7 +105,7 @@ class LiveSide:
         self.levels = dict(levels)
         self._cap_taken()
 
-    def change(self, levels: Iterable[Level], local_rank: int, until_ns: int) -> None:
+    def change(self, levels: Iterable[Level], local_rank: int, until_ns: int, venue_ns: int) -> None:
         """The next version of the same book. Nothing is held where no local order (the best one's rank) has a place in
         the queue that could be wrong."""
         after = dict(levels)
@@ -114,16 +116,19 @@ class LiveSide:
                 unexplained = before - size - self.early.take(price, before - size)
                 if can_be_trade:
                     waiting = self.held if local_rank >= rank_of(self.side, price) else self.gone
-                    waiting.add(price, unexplained, until_ns)
+                    waiting.add(price, unexplained, until_ns, venue_ns)
             elif size > before:
                 self.held.take(price, size - before)
             can_be_trade = can_be_trade and size == 0  # a trade reaches a level only through all better ones
         self.levels = after
         self._cap_taken()
 
-    def traded(self, price: int, size: int, until_ns: int) -> int:
-        """A print: the size at this price that traded. Returns how much of it may have met local orders."""
-        size -= self.gone.take(price, size)
+    def traded(self, price: int, size: int, until_ns: int, venue_ns: int) -> int:
+        """A print: the size at this price that traded. Returns how much of it may have met local orders.
+
+        What left in a version older than the trade did not leave by it.
+        """
+        size -= self.gone.take(price, size, venue_ns)
         rest = size - self.held.take(price, size)
         still_shown = self.levels.get(price, 0) - self.early.at(price)
         self.early.add(price, min(rest, still_shown), until_ns)
@@ -177,14 +182,14 @@ class LiveBook:
     def __getitem__(self, side: Side) -> LiveSide:
         return self._sides[side]
 
-    def replace(self, bids: Iterable[Level], asks: Iterable[Level]) -> None:
-        self._sides[Side.BUY].replace(bids)
-        self._sides[Side.SELL].replace(asks)
+    def replace(self, view: TokenView) -> None:
+        self._sides[Side.BUY].replace(view.bids)
+        self._sides[Side.SELL].replace(view.asks)
 
-    def change(self, bids: Iterable[Level], asks: Iterable[Level], local_ranks: dict[Side, int], until_ns: int) -> None:
-        """Both sides of the next version, best level first; `local_ranks` as in LiveSide.change."""
-        for side, levels in ((Side.BUY, bids), (Side.SELL, asks)):
-            self._sides[side].change(levels, local_ranks[side], until_ns)
+    def change(self, view: TokenView, local_ranks: dict[Side, int], until_ns: int) -> None:
+        """Both sides of the next version; `local_ranks` as in LiveSide.change."""
+        for side, levels in ((Side.BUY, view.bids), (Side.SELL, view.asks)):
+            self._sides[side].change(levels, local_ranks[side], until_ns, view.venue_ns)
         for side in (Side.BUY, Side.SELL):
             other_best = next(iter(self._sides[side.opposite].levels), None)
             if other_best is not None:

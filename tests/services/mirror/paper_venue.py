@@ -64,7 +64,6 @@ class Paper:
         self.seq = 0
         self.epoch = 1
         self.tick = CENT
-        self.prints = 0
         self.orders = 0
         self.said: list[Message] = []
         self.taken: dict[tuple[Side, int], int] = {}
@@ -184,8 +183,7 @@ class Paper:
 
     def print_(self, taker: Side, price: int, size: int, outcome: int = 0, *, at: int | None = None) -> None:
         """market_data publishes a trade: in the terms of the token it is printed under."""
-        self.prints += 1
-        stamp = self.prints if at is None else at
+        stamp = self.now_ns if at is None else at
         self.mirror.on_print(TradePrint(MARKET.token_ids[outcome], taker, price, size, stamp, self.now_ns))
 
     def ladders(self) -> list[QuoteLadder]:

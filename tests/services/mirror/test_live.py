@@ -74,8 +74,9 @@ def change_first(venue: Paper, size: int) -> None:
     venue.level(BUY, BID, venue.live[BUY][BID] - size)
     venue.show()
     venue.settle()
+    traded_ns = venue.now_ns
     venue.now_ns += 20 * MS
-    venue.print_(SELL, BID, size)
+    venue.print_(SELL, BID, size, at=traded_ns)
     venue.settle()
 
 
@@ -184,6 +185,22 @@ def test_an_order_placed_between_a_trade_and_its_print_is_behind_that_trade() ->
     venue.settle()
     assert venue.filled(mine) == 0
     assert venue.queue(BUY, BID) == [(LIQUIDITY, 70 * ONE), ("ann", 10 * ONE)]
+
+
+def test_a_print_is_not_mistaken_for_what_was_cancelled_before_it() -> None:
+    """The cancels came without local orders there; then one joins in front, and a trade follows within the window."""
+    venue = paper()
+    venue.level(BUY, BID, 0)
+    venue.show()
+    venue.settle()
+    venue.now_ns += 10 * MS
+    mine = venue.place("ann", BUY, BID, 10 * ONE)
+    venue.level(BUY, BID, HUNDRED)
+    venue.show()
+    venue.settle()
+    venue.now_ns += 10 * MS
+    print_first(venue, 8 * ONE)
+    assert venue.filled(mine) == 8 * ONE
 
 
 def test_a_print_is_shown_before_the_book_says_so() -> None:
