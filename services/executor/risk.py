@@ -3,7 +3,8 @@
 In: what an order would do, and the account's situation with it left out. Out: every policy it breaks, in the order of
 `POLICIES`, each with its limit, the value the order would come to and one sentence; or the smaller size that policies
 with `cap` allow. Money is money (shares at the mark, open buys and the order itself at their worst price), never a sum
-of shares. An order that only reduces a holding is never refused by a limit on size, money or loss.
+of shares. An order that only reduces a holding is never refused by a limit on positions, inventory or loss; limits on
+the size of one order are against slips of the hand and hold for it too.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from common.messages import BookView, Violation
 from common.reasons import Reason
 from common.types import ONE, FeedState, Side
 from common.venues.polymarket.amounts import SIZE_STEP
+from services.executor.commitments import buy_cost
 from services.executor.config import PolicyConfig
 
 BPS = 10_000
@@ -36,7 +38,11 @@ class Proposal(NamedTuple):
     post_only: bool = False
 
     def resized(self, size: int) -> Proposal:
-        return self._replace(size=size, cash=-(-self.cash * size // self.size) if self.size else 0)
+        if self.side is Side.SELL:
+            return self._replace(size=size)
+        market = self.market
+        cash = buy_cost(self.price, size, market.fee_rate, market.fee_exponent, post_only=self.post_only)
+        return self._replace(size=size, cash=cash)
 
 
 class Situation(Protocol):
@@ -293,8 +299,16 @@ class Policies:
         size = proposal.size
         for policy in self.in_force(proposal):
             if policy.config.cap and POLICIES[policy.config.type](policy, proposal, situation) is not None:
-                size = min(size, _room(policy, proposal, situation))
-        return max(0, floor_to(size, SIZE_STEP))
+                size = min(size, _fitting(policy, proposal, situation))
+        return size
+
+
+def _fitting(policy: Policy, proposal: Proposal, situation: Situation) -> int:
+    """The largest size that can be signed and keeps one policy."""
+    size = max(0, floor_to(_room(policy, proposal, situation), SIZE_STEP))
+    if size and POLICIES[policy.config.type](policy, proposal.resized(size), situation) is not None:
+        return size - SIZE_STEP  # fees are rounded: a part may cost a hair more than its part of the whole
+    return size
 
 
 def _room(policy: Policy, proposal: Proposal, situation: Situation) -> int:

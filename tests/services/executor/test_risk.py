@@ -27,7 +27,6 @@ from common.policies import CAPPING, POLICY_LIMITS, read_policy_file
 from common.reasons import Reason
 from common.settings import load_settings
 from common.types import FeedState, OrderType, Side, TimeInForce
-from services.executor.commitments import buy_cost
 from services.executor.config import PolicyConfig, read_config
 from services.executor.risk import POLICIES, Policies, Proposal
 from services.executor.situation import AccountSituation
@@ -87,9 +86,13 @@ class Seen:
         return self.mode
 
 
+FREE = msgspec.structs.replace(MARKET, fee_rate=0)
+
+
 def proposal(side: Side = BUY, size: int = TEN, price: int = 520_000, **words: object) -> Proposal:
-    cash = buy_cost(price, size, 0, 1, post_only=True) if side is BUY else 0
-    return Proposal("default", MARKET, UP, side, price, size, cash)._replace(**words)  # type: ignore[arg-type]
+    """In a market without fees, so that money is price x size."""
+    asked = Proposal("default", FREE, UP, side, price, size, 0)._replace(**words)  # type: ignore[arg-type]
+    return asked if "cash" in words else asked.resized(size)
 
 
 def judge(row: PolicyConfig, asked: Proposal, seen: Seen) -> list[Violation]:
@@ -115,7 +118,7 @@ ONLY_BIDS, ONLY_ASKS = view([(500_000, TEN)], []), view([], [(500_000, TEN)])
 
 
 def ends_in(seconds: int) -> Proposal:
-    return proposal(market=msgspec.structs.replace(MARKET, end_ns=START + seconds * S))
+    return proposal(market=msgspec.structs.replace(FREE, end_ns=START + seconds * S))
 
 
 TAKEN: list[tuple[str, PolicyConfig, Proposal, Seen]] = [
@@ -261,7 +264,7 @@ def test_the_policy_of_a_market_replaces_the_general_one_of_its_type_only() -> N
         PolicyConfig("OpenOrdersLimit", max_orders=1),
     ]
     policies = Policies(rows)
-    elsewhere = proposal(market=msgspec.structs.replace(MARKET, slug="eth-up"))
+    elsewhere = proposal(market=msgspec.structs.replace(FREE, slug="eth-up"))
 
     assert policies.evaluate(proposal(), Seen()) == []
     assert [row.code for row in policies.evaluate(proposal(size=21_000_000), Seen())] == [Reason.ORDER_SIZE_LIMIT]
@@ -302,6 +305,15 @@ def test_a_policy_that_caps_makes_the_order_smaller(row: PolicyConfig, asked: Pr
     assert Policies([row]).capped(asked, seen) == asked.size
 
 
+def test_a_capped_order_pays_its_own_rounded_fee_and_still_fits() -> None:
+    """Its part of the whole order's cost would fit; what it costs by itself is 2 micros more."""
+    row = PolicyConfig("InventoryLimit", max_value_usd="3.648378", cap=True)
+    asked = proposal(size=18_090_000, price=500_000, market=MARKET)
+
+    assert asked.resized(7_050_000).cash == 3_648_380
+    assert Policies([row]).capped(asked, Seen()) == 7_040_000
+
+
 def test_the_smallest_cap_counts() -> None:
     rows = [msgspec.structs.replace(row, cap=True) for row in (POSITION, SIZE)]
 
@@ -316,7 +328,7 @@ MONEY = st.integers(0, 200_000_000)
     type_=st.sampled_from(sorted(CAPPING)),
     limit=st.integers(0, 100_000_000),
     asked=st.builds(
-        lambda side, ticks, hundredths: proposal(side, hundredths * CENT_SHARE, ticks * 10_000),
+        lambda side, ticks, hundredths: proposal(side, hundredths * CENT_SHARE, ticks * 10_000, market=MARKET),
         st.sampled_from([BUY, SELL]),
         st.integers(1, 99),
         st.integers(1, 20_000),
