@@ -20,6 +20,7 @@ from tests.services.mirror.paper_venue import (
     MS,
     RULES,
     SELL,
+    WINDOW_NS,
     WITHDRAW_NS,
     Paper,
 )
@@ -564,3 +565,29 @@ def test_with_local_orders_only_what_they_took_is_missing(
             assert missing == owed.get(price, 0)
             assert missing <= venue.taken.get((side, price), 0) + venue.crossed[side]
     assert venue.mirror.shown.own == mirrored
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.integers(0, 40),
+    st.integers(5, 60),
+    st.lists(st.tuples(st.integers(1, 30), st.sampled_from(ORDERS), st.integers(0, 30), st.booleans()), max_size=8),
+)
+def test_a_resting_order_fills_by_exactly_what_traded_beyond_its_place(
+    ahead: int, wanted: int, steps: list[tuple[int, Traded, int, bool]]
+) -> None:
+    """Others stand `ahead` of it; between the trades more join behind it."""
+    venue = Paper()
+    venue.begin({BID: ahead * ONE} if ahead else {}, {ASK: HUNDRED})
+    mine = venue.place("ann", BUY, BID, wanted * ONE)
+    printed = 0
+    for size, trade, joining, waits in steps:
+        venue.level(BUY, BID, venue.live[BUY].get(BID, 0) + (size + joining) * ONE)
+        venue.show()
+        venue.settle()
+        trade(venue, size * ONE)
+        printed += size
+        venue.wait(WINDOW_NS if waits else 20 * MS)
+        assert venue.filled(mine) == max(0, min(wanted, printed - ahead)) * ONE
+    venue.wait()
+    assert venue.mirrored() == venue.live
