@@ -2,10 +2,11 @@
 
 `commands_per_s` is places through decode, judging (policies, funds, slippage view), handle and journal on one core,
 with a real fdatasync for each group of GROUP commands (group commit). `latency_*` is a real executor process with
-nothing else to do: from a client's send until the gateway holds the Place, which is durable by then; the floor, in the
-same run, is one journal append with its sync and two bare ZeroMQ hops. Interleaved rounds, medians. For comparison
-only: NautilusTrader's BacktestEngine was measured at 265-340 us an order on such a machine, in memory, with no journal
-and no bus: not like for like. One JSON object on the last line.
+nothing else to do: from a client's send until the gateway holds the Place, which is durable by then. The floor is one
+journal append with its sync and two hops of our bus between two processes (`floor_us`); `bare_us` has bare ZeroMQ hops
+instead. Interleaved rounds in the same run, medians. For comparison only: NautilusTrader's BacktestEngine was measured
+at 265-340 us an order on such a machine, in memory, with no journal and no bus: not like for like. One JSON object on
+the last line.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -59,6 +61,7 @@ from common.reasons import Reason
 from common.settings import ROOT, Settings, load_settings
 from common.step import Step
 from common.types import FeedState, OrderType, Outcome, Side, TimeInForce
+from scripts.bench.bus import Ours, bare_receiver, bare_rounds, our_receiver
 from services.executor import placing, validation
 from services.executor.core import ExecutorCore
 
@@ -175,7 +178,9 @@ def check_us(settings: Settings) -> dict[str, float]:
         validation.amounts_of(command, MARKET, command.price, command.size, 0)
 
     def risk() -> None:
-        placing.allowed_size(desk, placing.proposal_of(command, named, command.price, command.size), named.wallet, VIEW)
+        placing.allowed_proposal(
+            desk, placing.proposal_of(command, named, command.price, command.size), named.wallet, VIEW
+        )
 
     found = {}
     for name, call in (("validate_us", validate), ("risk_us", risk)):
@@ -302,7 +307,7 @@ class Neighbours:
 
 
 def latencies(settings: Settings, folder: Path) -> dict[str, float]:
-    """p50 and p99 of a real executor, and of the floor, in interleaved rounds."""
+    """p50 and p99 of a real executor, and of the floors, in interleaved rounds."""
     env = {key: value for key, value in os.environ.items() if not key.startswith("POLYEXEC_")} | {
         f"POLYEXEC_PATHS__{name.upper()}_DIR": str(folder / name) for name in ("run", "data", "log", "secrets")
     }
@@ -313,72 +318,69 @@ def latencies(settings: Settings, folder: Path) -> dict[str, float]:
         [sys.executable, "-m", "services.executor"], cwd=ROOT, env=env, stdout=subprocess.DEVNULL
     )
     ours: list[float] = []
-    floors: list[float] = []
+    floors: dict[str, list[float]] = {"sync": [], "hop": [], "bare": []}
     try:
         for number in range(ROUNDS):
             neighbours.until_ready()  # again: nobody was heard while the floor was measured
             ours += [neighbours.latency_us(number * PINGS + ping) for ping in range(PINGS)]
-            floors.append(floor_us(folder / f"floor-{number}"))
+            floors["sync"].append(sync_us(settings, folder / f"floor-{number}"))
+            floors["hop"].append(hop_us(our_receiver, Ours))
+            floors["bare"].append(hop_us(bare_receiver, None))
     finally:
         process.terminate()
         process.wait(20)
         neighbours.close()
     taken = sorted(value for value in ours if value)
     p50, p99 = taken[len(taken) // 2], taken[len(taken) * 99 // 100]
-    floor = statistics.median(floors)
+    sync, hop, bare = (statistics.median(values) for values in floors.values())
     return {
         "latency_p50_us": round(p50, 1),
         "latency_p99_us": round(p99, 1),
-        "floor_us": round(floor, 1),
-        "latency_ratio_to_floor": round(p50 / floor, 2),
+        "sync_us": round(sync, 1),
+        "hop_us": round(hop, 1),
+        "floor_us": round(sync + 2 * hop, 1),
+        "bare_us": round(sync + 2 * bare, 1),
+        "latency_ratio_to_floor": round(p50 / (sync + 2 * hop), 2),
+        "latency_ratio_to_bare": round(p50 / (sync + 2 * bare), 2),
     }
 
 
-# --- the floor: one sync and two hops ---
-
-
-def _echo(folder: Path, pipe: Connection) -> None:
-    context: zmq.Context[Any] = zmq.Context()
-    pull, push = context.socket(zmq.PULL), context.socket(zmq.PUSH)
-    pull.bind(f"ipc://{folder}/in")
-    push.bind(f"ipc://{folder}/out")
-    pipe.send("ready")
-    while (body := pull.recv()) != b"":
-        push.send(body)
-    context.destroy(0)
-
-
-def floor_us(folder: Path) -> float:
-    """The median of: append and sync one record of a place, plus there and back through another process."""
-    folder.mkdir()
-    core, now = ready_core(load_settings())
-    ours, theirs = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=_echo, args=(folder, theirs), daemon=True)
-    process.start()
-    ours.recv()
-    context: zmq.Context[Any] = zmq.Context()
-    push, pull = context.socket(zmq.PUSH), context.socket(zmq.PULL)
-    push.connect(f"ipc://{folder}/in")
-    pull.connect(f"ipc://{folder}/out")
-    journal = Journal.open(folder / "journal")
-
-    def once(record: bytes) -> float:
-        began = time.monotonic_ns()
-        push.send(b"x" * 300)
-        pull.recv()
-        journal.append(record)
-        return (time.monotonic_ns() - began) / 1000
-
+def sync_us(settings: Settings, folder: Path) -> float:
+    """The median of appending one record of a place to a journal, durably."""
+    core, now = ready_core(settings)
+    journal = Journal.open(folder)
     times = []
     for number in range(PINGS):
         step = Step(core, now)
         step.take(Judged(place(number), VIEW), Origin("bench"))
-        times.append(once(step.record()))
-    push.send(b"")
-    process.join(10)
+        record = step.record()
+        began = time.monotonic_ns()
+        journal.append(record)
+        times.append((time.monotonic_ns() - began) / 1000)
     journal.close()
-    context.destroy(0)
     return statistics.median(times)
+
+
+def hop_us(receiver: Callable[[Path, Connection], None], make: Callable[[Path, Connection], Ours] | None) -> float:
+    """One hop between two processes, as scripts/bench/bus.py measures it: half of there and back."""
+    with tempfile.TemporaryDirectory(prefix="px-") as name:
+        pipe, theirs = multiprocessing.Pipe()
+        process = multiprocessing.get_context("spawn").Process(target=receiver, args=(Path(name), theirs), daemon=True)
+        process.start()
+        pipe.recv()
+        context: zmq.Context[Any] = zmq.Context()
+        try:
+            if make is None:
+                return bare_rounds(Path(name), pipe, context)("latency")
+            sender = make(Path(name), pipe)
+            try:
+                return sender.measure("latency")
+            finally:
+                sender.close()
+        finally:
+            pipe.send(("stop", 0))
+            process.join(10)
+            context.destroy(0)
 
 
 def main() -> None:

@@ -115,6 +115,8 @@ def _place(desk: Desk, command: PlaceOrder, origin: Origin, view: BookView | Non
     draft = placing.judge(desk, command, named, view)
     order = placing.new_order(desk, command, draft, wallet, deadline_ns)
     placing.sign(desk, order, market, draft.amounts)
+    if order.size == draft.size and not draft.asked_size:
+        desk.commitments.begin(order, draft.size, draft.cash)
     desk.oms.add(order)
     placing.take(desk, order, content)
     view_now = placing.send(desk, order)

@@ -94,6 +94,10 @@ class Commitments:
             market = markets.of_token(order.venue, order.token_id)
             rate, exponent = (market.fee_rate, market.fee_exponent) if market else (0, 1)
             cash = buy_cost(order.price, size, rate, exponent, post_only=order.post_only)
+        self.begin(order, size, cash)
+
+    def begin(self, order: Order, size: int, cash: int) -> None:
+        """Count an order that is not counted yet, with the money that `put` would come to."""
         wallet = (order.venue, order.wallet)
         part = Commitment(order.account, wallet, order.token_id, order.side, size, cash)
         self._parts[order.number] = part
@@ -111,3 +115,5 @@ class Commitments:
             held.cash += cash
             held.buys += buys
             held.sells += sells
+        if sign < 0 and not held.orders:
+            del self._tokens[part.account, part.token_id]

@@ -12,6 +12,7 @@ from hashlib import blake2b
 from typing import Any, cast
 
 from common.effects import Effect, Now, Origin, Reply, WindDown
+from common.instruments import Market
 from common.messages import (
     BalancesResult,
     CancelAll,
@@ -83,8 +84,20 @@ def _on_venue_mode(desk: Desk, message: VenueModeChanged) -> None:
 
 
 def _on_market(desk: Desk, message: MarketListed) -> None:
-    if not desk.markets.take(message.market):
+    market = message.market
+    known = desk.markets.find(market.venue, market.condition_id)
+    if not desk.markets.take(market):
         desk.count("markets_not_taken")
+    elif known is not None and (known.fee_rate, known.fee_exponent) != (market.fee_rate, market.fee_exponent):
+        _recount_fees(desk, market)
+
+
+def _recount_fees(desk: Desk, market: Market) -> None:
+    """Open buys hold back the highest fee they could pay: another fee, another sum."""
+    for order in desk.oms.open_orders():
+        if (order.venue, order.condition_id) == (market.venue, market.condition_id):
+            desk.commitments.drop(order)
+            desk.commitments.put(order, desk.markets)
 
 
 def _on_timer(desk: Desk, _message: TimerFired) -> None:

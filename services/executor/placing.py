@@ -54,6 +54,8 @@ class Draft(NamedTuple):
     amounts: Amounts
     asked_size: int
     """What was asked for, when a policy capped it; else 0."""
+    cash: int
+    """The most it can cost, of a BUY."""
 
 
 # --- judging ---
@@ -68,13 +70,14 @@ def judge(desk: Desk, command: PlaceOrder, named: Named, view: BookView | None) 
     validation.check_price(price, market.tick)
     size = command.size or command.quote * 1_000_000 // price
     proposal = proposal_of(command, named, price, size)
-    size = allowed_size(desk, proposal, named.wallet, view)
+    allowed = allowed_proposal(desk, proposal, named.wallet, view)
+    size = allowed.size
     quote = command.quote if size == proposal.size else command.quote * size // proposal.size
     amounts = validation.amounts_of(command, market, price, size, quote)
     if command.order_type is OrderType.MARKET or command.max_slippage_bps:
         _check_slippage(desk, command, market, view, price, size if not quote else 0, quote, max_bps)
     asked_size = proposal.size if size < proposal.size else 0
-    return Draft(market, named.token_id, named.outcome, price, size, quote, amounts, asked_size)
+    return Draft(market, named.token_id, named.outcome, price, size, quote, amounts, asked_size, allowed.cash)
 
 
 def proposal_of(command: PlaceOrder, named: Named, price: int, size: int) -> Proposal:
@@ -85,14 +88,14 @@ def proposal_of(command: PlaceOrder, named: Named, price: int, size: int) -> Pro
     return Proposal(command.account, market, named.token_id, command.side, price, size, cash, command.post_only)
 
 
-def allowed_size(desk: Desk, proposal: Proposal, wallet: WalletConfig, view: BookView | None) -> int:
-    """The size risk allows: all of it, less where a policy caps, or a refusal."""
+def allowed_proposal(desk: Desk, proposal: Proposal, wallet: WalletConfig, view: BookView | None) -> Proposal:
+    """What risk allows: all of it, less where a policy caps, or a refusal."""
     situation = AccountSituation(desk, proposal.account, proposal.market, proposal.token_id, view)
     _check_mode(desk, proposal, situation)
     if desk.config.execution.enable_risk_checks:
         proposal = _checked(desk, proposal, situation)
         _check_funds(desk, proposal, wallet, situation)
-    return proposal.size
+    return proposal
 
 
 def _checked(desk: Desk, proposal: Proposal, situation: AccountSituation) -> Proposal:
