@@ -188,6 +188,10 @@ def _successor_of(command: ReplaceOrder, old: Order) -> PlaceOrder:
     if old.state in TERMINAL or old.cancel_asked or old.successor:
         what = f"is {status_of(old)}" if old.state in TERMINAL else "is being cancelled or replaced"
         raise Refusal(Reason.INVALID_ORDER_STATE, f"order {old.order_id} {what} already", "order_id")
+    if old.replaces:
+        # Cancelling it proves nothing of the order it waits for: its own successor would leave beside that one.
+        text = f"order {old.order_id} waits for {old.predecessor} to be gone: replace it then, or cancel it"
+        raise Refusal(Reason.INVALID_ORDER_STATE, text, "order_id")
     if not old.tif.rests:
         raise Refusal(Reason.INVALID_ORDER_STATE, f"a {old.tif} order cannot be replaced: it never rests", "order_id")
     if command.size <= old.matched:
