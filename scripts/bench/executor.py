@@ -1,12 +1,12 @@
 """Benchmark of the executor: deciding, journaling, and the way from a command to its action.
 
-`commands_per_s` is places through decode, judging (policies, funds, slippage view), handle and journal on one core,
-with a real fdatasync for each group of GROUP commands (group commit). `latency_*` is a real executor process with
-nothing else to do: from a client's send until the gateway holds the Place, which is durable by then. The floor is one
-journal append with its sync and two hops of our bus between two processes (`floor_us`); `bare_us` has bare ZeroMQ hops
-instead. Interleaved rounds in the same run, medians. For comparison only: NautilusTrader's BacktestEngine was measured
-at 265-340 us an order on such a machine, in memory, with no journal and no bus: not like for like. One JSON object on
-the last line.
+`commands_per_s` is a quoter's day: a place is cancelled CANCELLED_AFTER places later. `places_per_s` is places alone.
+Both decode, judge (the demo's policies, funds), handle and journal on one core, with a real fdatasync for each group of
+GROUP commands (group commit). `latency_*` is a real executor process with nothing else to do: from a client's send
+until the gateway holds the Place, which is durable by then. The floor, paced alike in the same run, is one journal
+append with its sync and two hops of our bus between two processes. Medians. For comparison only: NautilusTrader's
+BacktestEngine was measured at 265-340 us an order on such a machine, in memory, with no journal and no bus: not like
+for like. One JSON object on the last line.
 """
 
 from __future__ import annotations
@@ -21,12 +21,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from multiprocessing.connection import Connection
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-import zmq
 
 from common.bus import ZmqBus
 from common.effects import Now, Origin
@@ -37,6 +34,7 @@ from common.messages import (
     BalancesResult,
     BookDepth,
     BookView,
+    CancelOrder,
     Configured,
     Judged,
     MarketListed,
@@ -56,21 +54,25 @@ from common.messages import (
     decode,
     encode,
 )
-from common.peer import Peer
+from common.peer import Peer, request_id_in
 from common.reasons import Reason
 from common.settings import ROOT, Settings, load_settings
 from common.step import Step
 from common.types import FeedState, OrderType, Outcome, Side, TimeInForce
-from scripts.bench.bus import Ours, bare_receiver, bare_rounds, our_receiver
+from scripts.bench.bus import Ours, our_receiver
 from services.executor import placing, validation
 from services.executor.core import ExecutorCore
 
 COMMANDS = 256 * 32
+CANCELLED_AFTER = 64
+"""A place is cancelled this many places later."""
 GROUP = 256
 """Commands of one step under load: what one frame holds."""
 CHECKS = 5_000
 PINGS = 400
 ROUNDS = 3
+PAUSE_S = 0.003
+"""Before each ping: nothing else is to be done, and every process sleeps. The floors pause as well."""
 DEADLINE_S = 60
 ADDRESS = "0x" + "1f" * 20
 MARKET = Market(
@@ -104,6 +106,10 @@ def place(number: int) -> PlaceOrder:
     )  # fmt: skip
 
 
+def cancel(number: int) -> CancelOrder:
+    return CancelOrder(f"x-{number}", "default", f"id-{number}")
+
+
 def reply_to(request: Message, wall_ns: int) -> Message | None:
     """What a venue without any history answers."""
     match request:
@@ -124,10 +130,10 @@ def reply_to(request: Message, wall_ns: int) -> Message | None:
 # --- in one process: deciding and journaling ---
 
 
-def ready_core(settings: Settings) -> tuple[ExecutorCore, Now]:
+def ready_core(settings: Settings, risk: dict[str, Any]) -> tuple[ExecutorCore, Now]:
     """A core that trades: configured, caught up, with a market."""
     core, now = ExecutorCore(), Now(time.time_ns(), 1_000_000_000)
-    shown = settings.model_dump(mode="json") | {"risk": {"policies": POLICIES}}
+    shown = settings.model_dump(mode="json") | {"risk": risk}
     core.handle(Configured(json.dumps(shown)), Origin("executor"), now)
     core.handle(MarketListed(MARKET), Origin("market_data", "instruments"), now)
     core.handle(WalletReady("polymarket", "main", ADDRESS, ADDRESS, 0, 137, "k"), Origin("gateway", "results", 1), now)
@@ -141,34 +147,36 @@ def ready_core(settings: Settings) -> tuple[ExecutorCore, Now]:
     return core, now
 
 
-def commands_per_s(settings: Settings, folder: Path) -> float:
-    """Places decided and journaled in one second, in groups that share a sync."""
-    core, now = ready_core(settings)
-    bodies = [encode(place(number)) for number in range(COMMANDS)]
+def commands_per_s(settings: Settings, folder: Path, commands: Sequence[PlaceOrder | CancelOrder]) -> float:
+    """Commands decided and journaled in one second, in groups that share a sync."""
+    core, now = ready_core(settings, settings.risk.model_dump(mode="json"))
+    bodies = [encode(command) for command in commands]
     journal = Journal.open(folder)
     gc.collect()
     gc.freeze()
     gc.disable()
     began = time.perf_counter()
-    for start in range(0, COMMANDS, GROUP):
+    for start in range(0, len(bodies), GROUP):
         step = Step(core, now)
         for body in bodies[start : start + GROUP]:
             command = decode(body)
-            assert isinstance(command, PlaceOrder)
-            step.take(Judged(command, VIEW), Origin("order_gateway"))
+            if isinstance(command, PlaceOrder):
+                step.take(Judged(command, VIEW), Origin("order_gateway"))
+            else:
+                step.take(command, Origin("order_gateway"))
         journal.append(step.record())
     taken_s = time.perf_counter() - began
     gc.enable()
     gc.unfreeze()
     journal.close()
-    accepted = core.counters()["orders_open"]
-    assert accepted == COMMANDS, f"{accepted} of {COMMANDS} were taken"
-    return COMMANDS / taken_s
+    taken = core.desk.counts["places_accepted"], core.desk.counts.get("cancels_accepted", 0)
+    assert taken == (len(commands) // 2, len(commands) // 2 - CANCELLED_AFTER) or taken == (len(commands), 0), taken
+    return len(commands) / taken_s
 
 
 def check_us(settings: Settings) -> dict[str, float]:
     """What one validation and one judgement (policies and funds) cost."""
-    core, now = ready_core(settings)
+    core, now = ready_core(settings, {"policies": POLICIES})
     desk, command = core.desk, place(0)
     desk.now = now
     named = validation.Named(desk.wallet_of_account["default"], MARKET, MARKET.token_ids[0], "Up")
@@ -239,7 +247,10 @@ class Neighbours:
         for topic in market_data.snapshots_wanted(now):
             market_data.publish_snapshot(topic, self._snapshot(topic), now)
         self._peers["user_data"].receive(now)
-        self._answers += [decode(item.body) for item in self._client.receive(now) if item.kind == "answer"]
+        for item in self._client.receive(now):
+            if item.kind == "answer":
+                self._answers.append(decode(item.body))
+                self._client.forget(request_id_in(item.body))
         for peer in (*self._peers.values(), self._client):
             peer.flush(now)
         return places
@@ -283,9 +294,9 @@ class Neighbours:
 
     def _settle(self) -> None:
         """Let everything of the last order be over before the next begins."""
-        end = time.monotonic() + 0.003
-        while time.monotonic() < end:
-            self.turn()
+        self.turn()
+        time.sleep(PAUSE_S)
+        self.turn()
 
     def until_ready(self) -> None:
         """Until the executor takes a place."""
@@ -318,42 +329,40 @@ def latencies(settings: Settings, folder: Path) -> dict[str, float]:
         [sys.executable, "-m", "services.executor"], cwd=ROOT, env=env, stdout=subprocess.DEVNULL
     )
     ours: list[float] = []
-    floors: dict[str, list[float]] = {"sync": [], "hop": [], "bare": []}
+    floors: dict[str, list[float]] = {"sync": [], "hop": []}
     try:
         for number in range(ROUNDS):
             neighbours.until_ready()  # again: nobody was heard while the floor was measured
             ours += [neighbours.latency_us(number * PINGS + ping) for ping in range(PINGS)]
             floors["sync"].append(sync_us(settings, folder / f"floor-{number}"))
-            floors["hop"].append(hop_us(our_receiver, Ours))
-            floors["bare"].append(hop_us(bare_receiver, None))
+            floors["hop"].append(hop_us())
     finally:
         process.terminate()
         process.wait(20)
         neighbours.close()
     taken = sorted(value for value in ours if value)
     p50, p99 = taken[len(taken) // 2], taken[len(taken) * 99 // 100]
-    sync, hop, bare = (statistics.median(values) for values in floors.values())
+    sync, hop = (statistics.median(values) for values in floors.values())
     return {
         "latency_p50_us": round(p50, 1),
         "latency_p99_us": round(p99, 1),
         "sync_us": round(sync, 1),
         "hop_us": round(hop, 1),
         "floor_us": round(sync + 2 * hop, 1),
-        "bare_us": round(sync + 2 * bare, 1),
         "latency_ratio_to_floor": round(p50 / (sync + 2 * hop), 2),
-        "latency_ratio_to_bare": round(p50 / (sync + 2 * bare), 2),
     }
 
 
 def sync_us(settings: Settings, folder: Path) -> float:
     """The median of appending one record of a place to a journal, durably."""
-    core, now = ready_core(settings)
+    core, now = ready_core(settings, settings.risk.model_dump(mode="json"))
     journal = Journal.open(folder)
     times = []
     for number in range(PINGS):
         step = Step(core, now)
         step.take(Judged(place(number), VIEW), Origin("bench"))
         record = step.record()
+        time.sleep(PAUSE_S)
         began = time.monotonic_ns()
         journal.append(record)
         times.append((time.monotonic_ns() - began) / 1000)
@@ -361,36 +370,40 @@ def sync_us(settings: Settings, folder: Path) -> float:
     return statistics.median(times)
 
 
-def hop_us(receiver: Callable[[Path, Connection], None], make: Callable[[Path, Connection], Ours] | None) -> float:
-    """One hop between two processes, as scripts/bench/bus.py measures it: half of there and back."""
+def hop_us() -> float:
+    """One hop of our bus between two processes that sleep in between."""
     with tempfile.TemporaryDirectory(prefix="px-") as name:
         pipe, theirs = multiprocessing.Pipe()
-        process = multiprocessing.get_context("spawn").Process(target=receiver, args=(Path(name), theirs), daemon=True)
+        process = multiprocessing.get_context("spawn").Process(
+            target=our_receiver, args=(Path(name), theirs), daemon=True
+        )
         process.start()
         pipe.recv()
-        context: zmq.Context[Any] = zmq.Context()
+        sender = Ours(Path(name), pipe)
         try:
-            if make is None:
-                return bare_rounds(Path(name), pipe, context)("latency")
-            sender = make(Path(name), pipe)
-            try:
-                return sender.measure("latency")
-            finally:
-                sender.close()
+            return sender.hop_us(PINGS, PAUSE_S)
         finally:
             pipe.send(("stop", 0))
             process.join(10)
-            context.destroy(0)
+            sender.close()
 
 
 def main() -> None:
     argparse.ArgumentParser(description=__doc__.partition("\n")[0]).parse_args()
     settings = load_settings()
-    with tempfile.TemporaryDirectory(prefix="px-") as name:
-        folder = Path(name)
-        rates = [commands_per_s(settings, folder / f"journal-{number}") for number in range(ROUNDS)]
+    with tempfile.TemporaryDirectory(prefix="px-") as home:
+        folder = Path(home)
+        places = [place(number) for number in range(COMMANDS)]
+        quoting = [
+            command for number in range(COMMANDS // 2) for command in (place(number), cancel(number - CANCELLED_AFTER))
+        ]
+        rates: dict[str, list[float]] = {"commands_per_s": [], "places_per_s": []}
+        mixes: tuple[Sequence[PlaceOrder | CancelOrder], ...] = (quoting, places)
+        for number in range(ROUNDS):
+            for name, commands in zip(rates, mixes, strict=True):
+                rates[name].append(commands_per_s(settings, folder / f"{name}-{number}", commands))
         shown: dict[str, float] = {
-            "commands_per_s": round(statistics.median(rates)),
+            **{name: round(statistics.median(values)) for name, values in rates.items()},
             **{name: round(value, 2) for name, value in check_us(settings).items()},
             **latencies(settings, folder),
         }

@@ -7,6 +7,7 @@ can never be a second one; another number, time or wallet gives another salt.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple, Protocol
 
@@ -23,6 +24,11 @@ EXPIRY_MARGIN_S = 60
 
 DUPLICATE_REFUSED: dict[str, str] = {"polymarket": "forever"}
 """What a venue does with an order id it has seen: only where it is refused for ever may the same bytes go out again."""
+
+
+@lru_cache(maxsize=4096)
+def _version_of(token_id: str) -> int:
+    return protocol_version(int(token_id))
 
 
 class Intent(Protocol):
@@ -79,7 +85,7 @@ def pin(
         side=SIDE_CODE[intent.side],
         signature_type=wallet.signature_type,
         timestamp=now.wall_ns // 1_000_000,
-        version=max(version, protocol_version(int(token_id))),
+        version=max(version, _version_of(token_id)),
         chain_id=wallet.chain_id,
         neg_risk=neg_risk,
         order_type=intent.tif,

@@ -66,8 +66,10 @@ def judge(desk: Desk, command: PlaceOrder, named: Named, view: BookView | None) 
     market = named.market
     view = view if view is not None and view.token_id == named.token_id else None
     max_bps = command.max_slippage_bps or desk.config.execution.max_slippage_bps
-    price = command.price or slippage.worst_price(command.side, view, market, max_bps)
-    validation.check_price(price, market.tick)
+    price = command.price  # checked already
+    if not price:
+        price = slippage.worst_price(command.side, view, market, max_bps)
+        validation.check_price(price, market.tick)
     size = command.size or command.quote * 1_000_000 // price
     proposal = proposal_of(command, named, price, size)
     allowed = allowed_proposal(desk, proposal, named.wallet, view)

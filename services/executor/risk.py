@@ -274,6 +274,7 @@ class Policies:
         order = list(POLICIES)
         enabled = sorted((row for row in rows if row.enabled), key=lambda row: order.index(row.type))
         self._all = [Policy(row, parse_micros(row.max_size or row.max_value_usd or "0")) for row in enabled]
+        self._checks = [(POLICIES[policy.config.type], policy) for policy in self._all]
         self._scoped = any(row.account or row.market_id for row in enabled)
         self.most_orders = max((row.max_orders for row in enabled if row.type == "OrderRateLimit"), default=0)
 
@@ -287,9 +288,12 @@ class Policies:
 
     def evaluate(self, proposal: Proposal, situation: Situation) -> list[Violation]:
         """Every policy the order breaks; none when it may be placed."""
+        checks = self._checks
+        if self._scoped:
+            checks = [(POLICIES[policy.config.type], policy) for policy in self.in_force(proposal)]
         broken = []
-        for policy in self.in_force(proposal):
-            violation = POLICIES[policy.config.type](policy, proposal, situation)
+        for check, policy in checks:
+            violation = check(policy, proposal, situation)
             if violation is not None:
                 broken.append(violation)
         return broken
