@@ -539,11 +539,7 @@ class ReplaceLives(RuleBasedStateMachine):
                 del self.live[venue_id]
                 self.sent = [place for place in self.sent if place.venue_order_id != venue_id]
                 if told:
-                    place, filled = Place("", "", "", venue_id, 0, b""), self.filled[venue_id]
-                    self._tell(
-                        lambda place=place, filled=filled: self.driver.event(place, "CANCELLATION", "CANCELED", filled),
-                        late,
-                    )
+                    self._tell(partial(self._say_canceled, venue_id), late)
             self._do(partial(self.driver.canceled, cancel, but=but))
 
     def _say_canceled(self, venue_id: str) -> None:
