@@ -16,8 +16,11 @@ import zmq
 
 from common.errors import ConfigError
 from common.frames import FRAME_BYTES_MAX
-from common.topology import inbox, inbox_address, inboxes_of, out_address
+from common.topology import LANES, inbox, inbox_address, inboxes_of, out_address
 
+ROUND_BYTES = 64 << 10
+"""One socket gives no more than this in a round (and one frame): a frame may hold 256 commands, and those that come
+behind it must not hold up a cancel."""
 LINGER_MS = 500
 RECONNECT_MS = 10
 RECONNECT_MAX_MS = 500
@@ -96,6 +99,9 @@ class ZmqBus:
             self._pulls.append((row.name, pull))
             self._bind_one(pull, inbox_address(self._run_dir, row.name))
             self._poller.register(pull, zmq.POLLIN)
+        for lane in LANES:
+            if lane.sender == self.name:
+                self._open(lane.inbox)  # now: the first cancel shall not wait for a connection
 
     def _bind_one(self, socket: zmq.Socket[bytes], address: str) -> None:
         # The singleton lock is held by now, so a socket file that is still here belonged to a dead process.
@@ -115,17 +121,18 @@ class ZmqBus:
         return socket
 
     def push(self, inbox_name: str, frame: bytes) -> bool:
-        socket = self._pushes.get(inbox_name)
-        if socket is None:
-            socket = self._socket(zmq.PUSH, inbox(inbox_name).high_water)
-            socket.setsockopt(zmq.IMMEDIATE, 1)
-            socket.connect(inbox_address(self._run_dir, inbox_name))
-            self._pushes[inbox_name] = socket
+        socket = self._pushes.get(inbox_name) or self._open(inbox_name)
         try:
             socket.send(frame, zmq.NOBLOCK)
         except zmq.Again:
             return False
         return True
+
+    def _open(self, inbox_name: str) -> zmq.Socket[bytes]:
+        socket = self._pushes[inbox_name] = self._socket(zmq.PUSH, inbox(inbox_name).high_water)
+        socket.setsockopt(zmq.IMMEDIATE, 1)
+        socket.connect(inbox_address(self._run_dir, inbox_name))
+        return socket
 
     def publish(self, topic: bytes, frame: bytes) -> None:
         assert self._xpub is not None, f"{self.name} has no streams"
@@ -170,12 +177,14 @@ class ZmqBus:
 
     @staticmethod
     def _drain(source: str, socket: zmq.Socket[bytes], got: list[Received], limit: int) -> None:
-        while len(got) < limit:
+        size = 0
+        while len(got) < limit and size < ROUND_BYTES:
             try:
                 parts = socket.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return
             got.append(Received(source, parts[-1]))
+            size += len(parts[-1])
 
     def poll(self, timeout_ms: int) -> bool:
         return bool(self._poller.poll(timeout_ms))
