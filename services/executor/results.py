@@ -386,6 +386,7 @@ def on_feed(desk: Desk, event: UserFeedChanged) -> None:
     if wallet is not None:
         was_live = wallet.feed is FeedState.LIVE
         wallet.on_feed(event, desk.now)
+        desk.reconciler.of(wallet.venue, wallet.name).stop()
         ask_lists(desk, wallet)
         if was_live and event.state is not FeedState.LIVE and desk.config.execution.on_gap == "cancel_all":
             _cancel_on_gap(desk, wallet)
