@@ -53,6 +53,8 @@ class CancelEverything:
             if order.place_action and order.place_action not in unsent
         }
         self._listed: dict[Key, int | None] = dict.fromkeys(self._wallets)
+        self._placed_ns: dict[Key, int] = {}
+        """When a place was proven to have arrived last: an older list may miss it."""
         self._cancelling: dict[str, list[str]] = {}
         self._asking: dict[str, Key] = {}
         self._numbers = 0
@@ -136,7 +138,8 @@ class CancelEverything:
         if key is None:
             return []
         effects: list[Effect] = [Settle(ACTIONS, result.action_id)]
-        if result.outcome is Outcome.DONE and result.complete and not self._cancelling:
+        counts = result.asked_ns >= self._placed_ns.get(key, 0) and not self._cancelling
+        if result.outcome is Outcome.DONE and result.complete and counts:
             ours = [order for row in result.orders if (order := self._orders.get(row.venue_order_id.lower()))]
             self._listed[key] = len(ours)
             effects += self._cancel(ours, now)
@@ -150,7 +153,8 @@ class CancelEverything:
         del self._unanswered[result.action_id]
         if result.outcome is not Outcome.DONE:
             return []
-        self._listed[order.venue, order.wallet] = None
+        key = (order.venue, order.wallet)
+        self._listed[key], self._placed_ns[key] = None, now.wall_ns
         return self._cancel([order], now)
 
     def _answer(self, command_id: str, account: str, order_id: str) -> Message:
