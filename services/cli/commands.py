@@ -22,7 +22,7 @@ from common.fixed import parse_micros
 from common.messages import WatchedEntry
 from common.reasons import Reason
 from common.settings import Settings, load_settings
-from common.topology import PROCESSES
+from common.topology import processes_of
 from common.types import OrderType, Side, Status, TimeInForce
 from services.cli import journal, render, steering
 from services.cli import replay as replaying
@@ -62,7 +62,7 @@ def connect(owner: str) -> Iterator[Session]:
     with _requester(settings) as bus:
         limits = settings.execution
         client = Client(bus, place_deadline_ms=limits.place_deadline_ms, request_life_ms=limits.request_life_ms)
-        yield Session(client, settings.accounts[0].name)
+        yield Session(client, settings.accounts[0].name, processes_of(settings.mode.value))
 
 
 class MarketsGroup(TyperGroup):
@@ -105,7 +105,8 @@ def status(ctx: typer.Context, as_json: JsonFlag = False) -> int:
     """Every process: state, pid, uptime. Exits 4 unless all are ready."""
     with session(ctx, "executor") as talk:
         heard = talk.client.heartbeats(HEARTBEATS_S)
-    rows = render.status_json(PROCESSES, heard, time.time_ns())
+        processes = talk.processes
+    rows = render.status_json(processes, heard, time.time_ns())
     print_result(rows, render.status_text(rows), as_json)
     return ExitCode.OK if all(row["ready"] for row in rows) else ExitCode.UNAVAILABLE
 

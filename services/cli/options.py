@@ -10,6 +10,7 @@ from typing import Annotated, NamedTuple
 import typer
 
 from common.errors import PolyexecError
+from common.topology import PROCESSES
 from services.cli.client import Client
 
 
@@ -18,6 +19,8 @@ class Session(NamedTuple):
 
     client: Client
     default_account: str
+    processes: tuple[str, ...] = PROCESSES
+    """Those that run in this mode."""
 
 
 Connect = Callable[[str], AbstractContextManager[Session]]

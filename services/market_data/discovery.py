@@ -330,6 +330,7 @@ def market_of(listed: GammaMarket, compact: CompactMarket) -> Market:
         end_ns=listed.end_ns,
         category=listed.category,
         description=listed.description,
+        event_id=listed.event_id,
     )
     return _checked(market)
 

@@ -48,6 +48,8 @@ class GammaMarket(msgspec.Struct, frozen=True):
     category: str = ""
     description: str = ""
     placeholder: bool = False
+    event_id: str = ""
+    """The neg-risk group, else the event; "" when Gamma does not say."""
 
     @property
     def has_books(self) -> bool:
@@ -126,7 +128,16 @@ def parse_gamma_market(members: Members) -> GammaMarket:
         category=read_text(members, "category"),
         description=read_text(members, "description"),
         placeholder=read_flag(members, "negRiskOther"),
+        event_id=_event_of(members),
     )
+
+
+def _event_of(members: Members) -> str:
+    group = read_text(members, "negRiskMarketID")
+    if group:
+        return group
+    events = read_objects(members, "events")
+    return read_text(events[0], "id") if events else ""
 
 
 def _texts_in_text(members: Members, name: str) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -101,3 +102,21 @@ def test_a_search_gives_the_ids_of_the_open_markets_of_its_events() -> None:
 def test_what_is_no_page_of_search_results_is_refused(raw: str) -> None:
     with pytest.raises(Refusal):
         parse_search_page(raw)
+
+
+@pytest.mark.parametrize(
+    ("members", "event_id"),
+    [
+        ({"negRiskMarketID": "0xgroup", "events": [{"id": "7"}]}, "0xgroup"),
+        ({"events": [{"id": "7"}]}, "7"),
+        ({"events": [{"id": 7}]}, "7"),
+        ({"events": []}, ""),
+        ({}, ""),
+    ],
+)
+def test_a_market_belongs_to_its_neg_risk_group_or_else_to_its_event(members: dict[str, Any], event_id: str) -> None:
+    row = json.loads(json.dumps(ROW), parse_float=str)
+    for name in ("events", "negRiskMarketID"):
+        row.pop(name, None)
+
+    assert parse_gamma_market(row | members).event_id == event_id
