@@ -275,6 +275,8 @@ class Edge:
             self._peer.publish_snapshot(topic, bodies, now)
         if self._vitals.due(now):
             self._peer.publish(TOPIC, self._beat())
+            for trouble in self._vitals.first_troubles(self._peer.counters):
+                self.log.warning(trouble, detail="counted from now on, see the heartbeat's counters")
 
     def _beat(self) -> Message:
         return self._vitals.beat(time.time_ns(), dict(self._peer.counters))

@@ -393,6 +393,8 @@ class Heart:
             self._vitals.set_state(STARTING if missing else READY, missing or self._journal.helper_error)
         if self._vitals.due(now.mono_ns):
             self._peer.publish(TOPIC, self._beat(now))
+            for trouble in self._vitals.first_troubles(self._peer.counters):
+                self._log.warning(trouble, detail="counted from now on, see the heartbeat's counters")
         self._peer.flush(now.mono_ns)
 
     def _saved(self) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 
 from common.messages import Heartbeat
 
@@ -13,6 +14,20 @@ STARTING = "STARTING"
 READY = "READY"
 STOPPING = "STOPPING"
 CANCEL_ONLY = "CANCEL_ONLY"
+
+
+TROUBLES = frozenset(
+    {
+        "asks_for_another_epoch",
+        "bodies_undecodable",
+        "frames_of_a_foreign_journal",
+        "frames_undecodable",
+        "frames_unexpected",
+        "own_messages_refused",
+        "quarantined_inputs",
+    }
+)
+"""Counters of what somebody else does wrong: the first time is logged, all are counted."""
 
 
 class Vitals:
@@ -26,6 +41,13 @@ class Vitals:
         self.detail = ""
         self.counters: Counter[str] = Counter()
         self._due_ns = 0
+        self._told: set[str] = set()
+
+    def first_troubles(self, *more: Mapping[str, int]) -> list[str]:
+        """Troubles that were counted and not told yet."""
+        counted = [name for name in TROUBLES - self._told if any(row.get(name) for row in (self.counters, *more))]
+        self._told.update(counted)
+        return sorted(counted)
 
     def set_state(self, state: str, detail: str = "") -> bool:
         """True when something changed: then the next beat is due at once."""

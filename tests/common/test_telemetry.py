@@ -28,3 +28,11 @@ def test_a_beat_tells_state_and_counters() -> None:
     beat = vitals.beat(99, {"queue": 3})
     assert (beat.process, beat.pid, beat.state, beat.started_ns, beat.at_ns) == ("gateway", 7, STARTING, 1, 99)
     assert beat.counters == {"places": 2, "queue": 3}
+
+
+def test_a_trouble_is_told_once_however_often_it_is_counted() -> None:
+    vitals = Vitals("toy", 1, 0)
+    vitals.counters["bodies_undecodable"] += 1
+
+    assert vitals.first_troubles({"frames_undecodable": 2, "steps": 9}) == ["bodies_undecodable", "frames_undecodable"]
+    assert vitals.first_troubles({"frames_undecodable": 3}) == []
