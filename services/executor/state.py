@@ -104,8 +104,9 @@ def load_state(data: bytes) -> Desk:
     desk.wallets = {(wallet.venue, wallet.name): wallet for wallet in state.wallets}
     desk.markets = Markets(state.markets)
     for order in state.orders:
-        order.told = sum(fill.size for fill in order.fills.values())
-        order.matched = max(order.told, order.reported)
+        if not order.matched and (order.fills or order.reported):  # of a checkpoint that did not keep the sums
+            order.told = sum(fill.size for fill in order.fills.values())
+            order.matched = max(order.told, order.reported)
     desk.oms = Oms(state.orders, state.done)
     desk.actions = Actions(state.last_action, state.actions)
     desk.ids = ClientIds(state.config.execution.idempotency_max, state.client_ids)
@@ -119,6 +120,6 @@ def load_state(data: bytes) -> Desk:
     desk.reconciler = Reconciler(state.rounds)
     desk.venue_modes = state.venue_modes
     apply_settings(desk)
-    for order in desk.oms.rows():
+    for order in desk.oms.open_orders():
         desk.commitments.put(order, desk.markets)
     return desk
