@@ -33,7 +33,7 @@ class Purse(msgspec.Struct, array_like=True, gc=False):
     allowance: int | None = None
     asked_ns: int = 0
     moved_ns: int = 0
-    """Wall time of the last change our fills made."""
+    """Wall time of the last news of our fills."""
     unmined: dict[str, int] = {}
     """Cash deltas of fills that are not on chain, by trade and order."""
 
@@ -50,9 +50,9 @@ class Purse(msgspec.Struct, array_like=True, gc=False):
             self.unmined.pop(key, None)
         else:
             self.unmined[key] = delta
+        self.moved_ns = wall_ns
         if was != now and self.cash is not None:
             self.cash += delta if now else -delta
-            self.moved_ns = wall_ns
 
     @property
     def spoken_for(self) -> int:

@@ -340,6 +340,7 @@ class Desk:
         elif order.state in (State.WORKING, State.CANCELLING):
             order.absences += 1
             if order.absences >= ABSENCES_MIN:
+                self._end_successor(order)
                 self.tell(order, Event.GONE, text=GONE_TEXT)
                 first_ms = self.config.execution.lookup_after_ms
                 self.wallet_of(order).want_trades_since(order.created_ns, self.now.mono_ns, first_ms)
@@ -347,6 +348,14 @@ class Desk:
                 self.check_soon(order)
         else:
             self.tell(order)
+
+    def _end_successor(self, order: Order) -> None:
+        """How much matched of an order the venue forgot is not known yet, so neither is what may be placed instead."""
+        successor = self.oms.get(order.successor)
+        order.successor = 0
+        if successor is not None and successor.state is State.PENDING and successor.replaces == order.number:
+            text = f"{GONE_TEXT} that this one replaces ({order.order_id}): look at its fills, then place anew"
+            self.tell(successor, Event.REFUSED, code=Reason.INVALID_ORDER_STATE.value, text=text)
 
     def _may_resend(self, order: Order) -> bool:
         """Only in UNKNOWN: a cancelled order is RECALLED, and no way leads from there to a place."""

@@ -124,11 +124,14 @@ def on_balances(desk: Desk, result: BalancesResult) -> None:
     if not answered(desk, wallet, result.action_id, done) or not done:
         return
     purse = desk.purses.of(wallet.venue, wallet.name)
-    expected, moved_ns = purse.cash, purse.moved_ns
-    quiet = result.asked_ns - moved_ns >= QUIET_NS and not purse.unmined
+    if purse.unmined or result.asked_ns - purse.moved_ns < QUIET_NS:
+        # Whether the number holds the fills that are on their way cannot be told: it is asked for again.
+        desk.reconciler.of(wallet.venue, wallet.name).ask_soon()
+        return
+    expected = purse.cash
     purse.on_balance(result.cash, result.allowance, result.asked_ns)
     tolerance = parse_micros(desk.config.execution.position_tolerance)
-    if expected is None or not quiet or abs(expected - result.cash) <= tolerance:
+    if expected is None or abs(expected - result.cash) <= tolerance:
         return
     why = "money came or went by something other than our trades, or a fee was estimated; the venue's number is used"
     said = {"ours": format_micros(expected), "theirs": format_micros(result.cash), "explanation": why}

@@ -107,6 +107,10 @@ class Rounds(msgspec.Struct, array_like=True, gc=False):
         """An operator wants a full round."""
         self.full_mono = now.mono_ns
 
+    def ask_soon(self) -> None:
+        """What was just answered could not be used: the next round is a full one."""
+        self.full_mono = min(self.full_mono, self.incremental_mono or self.full_mono)
+
     def stop(self) -> None:
         """The wallet cannot be asked: what is under way does not count."""
         self.full_mono = self.incremental_mono = 0
@@ -174,7 +178,7 @@ class Rounds(msgspec.Struct, array_like=True, gc=False):
         self.positions_known = self.positions_known or not (doubted or moving)
         self.moved = {token_id: at_ns for token_id, at_ns in self.moved.items() if asked_ns - at_ns < QUIET_NS}
         if doubted or not self.positions_known:
-            self.full_mono = min(self.full_mono, self.incremental_mono or self.full_mono)
+            self.ask_soon()
         return proven
 
     def view(self) -> Reconciliation:
