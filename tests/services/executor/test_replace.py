@@ -94,16 +94,9 @@ def proven_by_expiry(driver: Driver, place: Place, _cancel: Cancel) -> None:
     driver.event(place, "CANCELLATION", "CANCELED_EXPIRED_ORDER")
 
 
-def proven_by_three_absences(driver: Driver, _place: Place, cancel: Cancel) -> None:
-    driver.canceled(cancel, but=dict.fromkeys(cancel.venue_order_ids, "not found"))
-    for _ in range(3):
-        driver.wait(10_000)
-        driver.not_found(driver.one(QueryOrder))
-
-
 @pytest.mark.parametrize(
     "prove",
-    [proven_by_event, proven_by_look_up, proven_by_expiry, proven_by_three_absences],
+    [proven_by_event, proven_by_look_up, proven_by_expiry],
     ids=lambda prove: prove.__name__,
 )
 def test_it_leaves_once_the_first_is_proven_gone_and_only_once(prove: Proof) -> None:
@@ -201,6 +194,22 @@ def test_a_fill_of_the_first_that_failed_on_chain_is_not_bought_again() -> None:
 
 
 # --- what may stop it meanwhile ---
+
+
+def test_a_first_order_the_venue_forgot_ends_it_because_nobody_knows_how_much_of_that_matched() -> None:
+    driver = Driver()
+    place, cancel = replaced(driver, deadline_ns=driver.now.wall_ns + 300 * S)
+    driver.canceled(cancel, but={place.venue_order_id: "not found"})
+    for _ in range(3):
+        driver.wait(10_000)
+        driver.not_found(driver.one(QueryOrder))
+
+    second = driver.order("o-2")
+    assert (driver.order("o-1").status, second.status) == (Status.CANCELLED, Status.REJECTED)
+    assert (second.reject_reason, "o-1" in second.reject_text) == (Reason.INVALID_ORDER_STATE, True)
+    driver.fill(place, TEN)  # it had filled after all
+    driver.wait(60_000)
+    assert places(driver) == [place]
 
 
 def test_a_deadline_that_passes_while_it_waits_ends_it() -> None:
