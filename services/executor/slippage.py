@@ -67,7 +67,7 @@ def walk(side: Side, view: BookView, market: Market, limit: int, *, size: int = 
             got, cash, worst = got + taken, cash + paid, price
             fee += taker_fee(taken, price, market.fee_rate, market.fee_exponent)
             left, money = left - taken, money - paid
-        if (size and not left) or (quote and taken < offered):
+        if (size and not left) or (quote and (taken < offered or not money)):
             return Walk(got, cash, fee, best, worst, exhausted=False, truncated=False)
     return Walk(got, cash, fee, best, worst, exhausted=True, truncated=not whole)
 

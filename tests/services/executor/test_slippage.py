@@ -44,9 +44,9 @@ def levels(prices: list[int], sizes: list[int], side: Side) -> list[Level]:
 
 
 @st.composite
-def books(draw: st.DrawFn) -> tuple[Side, BookView]:
+def books(draw: st.DrawFn, sides: tuple[Side, ...] = (BUY, SELL)) -> tuple[Side, BookView]:
     """A side and the levels it takes, of whole shares, so that a model can take them one by one."""
-    side = draw(st.sampled_from([BUY, SELL]))
+    side = draw(st.sampled_from(sides))
     prices = draw(st.lists(st.integers(1, 99).map(lambda ticks: ticks * TICK), max_size=6))
     sizes = draw(st.lists(st.integers(1, 20).map(lambda shares: shares * SHARE), min_size=6, max_size=6))
     offered = levels(prices, sizes, side)
@@ -85,12 +85,11 @@ def test_a_walk_by_size_takes_what_a_share_by_share_model_takes(
 
 
 @hypothesis_settings(max_examples=300, deadline=None)
-@given(books(), st.integers(1, 60 * ONE), st.integers(0, 99).map(lambda ticks: ticks * TICK))
+@given(books((BUY,)), st.integers(1, 60 * ONE), st.integers(0, 99).map(lambda ticks: ticks * TICK))
 def test_a_walk_by_money_spends_no_more_and_leaves_less_than_a_micro_of_a_share(
     drawn: tuple[Side, BookView], quote: int, limit: int
 ) -> None:
-    side, book = drawn
-    assume(side is BUY)  # an amount of money is for buys
+    _, book = drawn
 
     found = walk(BUY, book, MARKET, limit, quote=quote)
 
@@ -100,6 +99,29 @@ def test_a_walk_by_money_spends_no_more_and_leaves_less_than_a_micro_of_a_share(
     if not found.exhausted:
         one_more = walk(BUY, book, MARKET, limit, size=found.size + 1)
         assert one_more.exhausted or one_more.cash > quote or one_more.cash - found.cash <= 1
+
+
+@pytest.mark.parametrize(
+    ("quote", "shares", "cash"),
+    [
+        (5_000_000, 10_000_000, 5_000_000),  # exactly the first level: not a micro of the next
+        (5_000_001, 10_000_001, 5_000_001),
+        (7_550_000, 15_000_000, 7_550_000),
+        (10_100_000, 20_000_000, 10_100_000),
+        (99_000_000, 20_000_000, 10_100_000),
+    ],
+)
+def test_money_goes_from_level_to_level(quote: int, shares: int, cash: int) -> None:
+    found = walk(BUY, view([], [(500_000, TEN), (510_000, TEN)]), FREE, 0, quote=quote)
+
+    assert (found.size, found.cash) == (shares, cash)
+    assert found.exhausted is (quote > 10_100_000)  # the last micro may take the last share: nothing is missing
+
+
+def test_money_that_is_spent_to_the_last_level_of_the_view_asks_for_no_more_of_the_book() -> None:
+    cut = view([], [(500_000, TEN)], whole=False)
+
+    assert check(BUY, cut, FREE, 500_000, 50, quote=5_000_000, whole_only=True).size == TEN
 
 
 @hypothesis_settings(max_examples=200, deadline=None)
