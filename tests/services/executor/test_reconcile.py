@@ -403,6 +403,20 @@ def test_nothing_is_compared_while_our_own_number_moves() -> None:
     assert rounds.compare_positions({}, theirs, 103 * S + QUIET_NS + 1, 0) == [(UP, 0, TEN)]
 
 
+def test_an_incomplete_list_of_positions_adjusts_nothing_however_often_it_comes() -> None:
+    world = Reconciling()
+    bought(world)  # and the list, cut short, does not show it
+    for _ in range(4):
+        world.driver.wait(5_100)
+        world.answer(complete=False)
+        world.driver.reconcile()
+        world.driver.wait(1)
+        world.answer(complete=False)
+
+    assert world.differences() == []
+    assert {row.account for row in world.driver.core.desk.positions.views()} == {"default"}
+
+
 def test_several_rows_of_one_token_are_added() -> None:
     rounds = Rounds("polymarket", "main")
 
