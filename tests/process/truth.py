@@ -65,6 +65,9 @@ class Truth:
         return any(shown == version for until_ns, version in recent if now_ns - until_ns <= PIPELINE_NS)
 
 
+TICK_CHANGED = "the tick changed"
+
+
 class Watch:
     """Looks at the LIVE books of a reader again and again: how long has each been wrong?"""
 
@@ -88,6 +91,9 @@ class Watch:
             view = self._reader.book(token_id)
             if view is None:
                 continue
+            if view.reason == TICK_CHANGED:
+                self._wrong_since.pop(token_id, None)
+                continue  # the recorded market changed its grid: no fault, and the book says so
             self.states.add(view.state)
             if view.state is not FeedState.LIVE:
                 self.reasons.add(view.reason)
