@@ -42,6 +42,8 @@ class Market(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
         Raises Refusal(UNKNOWN_OUTCOME, field="outcome") naming the words that exist.
         """
+        if outcome in self.outcomes:
+            return self.outcomes.index(outcome)
         wanted = outcome.strip().lower()
         for index in (0, 1):
             if wanted in (self.outcomes[index].lower(), str(index), self.token_ids[index]):

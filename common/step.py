@@ -61,9 +61,10 @@ class Step:
     def take(self, message: Message, origin: Origin, body: msgspec.Raw | None = None) -> None:
         """Handle one input; `body` is its encoding when it came over the bus."""
         self.effects += self.core.handle(message, origin, self.now)
-        raw = body if body is not None else msgspec.Raw(encode(message))
-        self.inputs.append(InputRecord(origin.sender, origin.lane, origin.seq, origin.covers, raw))
-        self.size += _ROW_BYTES + 4 * (len(origin.sender) + len(origin.lane)) + len(bytes(raw))
+        encoded = encode(message) if body is None else bytes(body)
+        row = InputRecord(origin.sender, origin.lane, origin.seq, origin.covers, msgspec.Raw(encoded))
+        self.inputs.append(row)
+        self.size += _ROW_BYTES + 4 * (len(origin.sender) + len(origin.lane)) + len(encoded)
 
     def clear(self) -> None:
         """Begin the next record of the same moment."""

@@ -141,7 +141,8 @@ class ExecutorCore:
         desk = self.desk
         desk.now, desk.out = now, []
         kind = type(message)
-        if isinstance(message, Judged):
+        if kind is Judged:
+            assert isinstance(message, Judged)
             take_command(desk, message.command, origin, message.view)
         elif kind in COMMANDS:
             take_command(desk, cast(Command, message), origin)
@@ -151,7 +152,8 @@ class ExecutorCore:
             self._refuse(message, origin)
         while desk.gone:
             placing.release(desk, desk.gone.pop())
-        desk.oms.trim(desk.config.execution.order_history_max, self._forget)
+        if desk.oms.done_count > desk.config.execution.order_history_max:
+            desk.oms.trim(desk.config.execution.order_history_max, self._forget)
         out, desk.out = desk.out, []
         return out
 

@@ -156,6 +156,8 @@ class Desk:
         order.checks = order.absences = 0
         self.oms.check_at(order, 0)
         state = order.state
+        if state is State.SUBMITTING:
+            return
         if state is State.CANCELLING and before is not State.WORKING and not order.cancel_action:
             # The place won the race against our cancel, or an order given up turned up: cancel it now.
             self.send_cancels([order])

@@ -38,6 +38,8 @@ class ClientIds:
         self.limit = limit
         self._rows: OrderedDict[tuple[str, str], ClientId] = OrderedDict()
         self._by_venue_id: dict[str, int] = {}
+        self._oldest_mono = 0
+        """Not newer than the oldest row: until its day is over nothing has to be looked for."""
         for account, client_order_id, row in rows or ():
             self.take(account, client_order_id, row)
 
@@ -59,8 +61,11 @@ class ClientIds:
 
     def full(self, now_mono: int, is_open: Callable[[int], bool]) -> bool:
         """Whether no new id can be taken. Ids past their day go first; that of an open order starts a new day."""
+        if now_mono - self._oldest_mono < DAY_NS:
+            return len(self._rows) >= self.limit
         while self._rows:
             key, row = next(iter(self._rows.items()))
+            self._oldest_mono = row.since_mono
             if now_mono - row.since_mono < DAY_NS:
                 break
             self.drop(*key)
@@ -70,6 +75,8 @@ class ClientIds:
         return len(self._rows) >= self.limit
 
     def take(self, account: str, client_order_id: str, row: ClientId) -> None:
+        if not self._rows:
+            self._oldest_mono = row.since_mono
         self._rows[account, client_order_id] = row
         if row.venue_order_id:
             self._by_venue_id[row.venue_order_id.lower()] = row.number
@@ -134,6 +141,8 @@ class Answers:
         self._limit = limit
         self._places: OrderedDict[tuple[str, str], Answer] = OrderedDict()
         self._others: OrderedDict[tuple[str, str], Answer] = OrderedDict()
+        self._oldest_mono = next((answer.at_mono for _, _, answer in rows or () if answer.number), 0)
+        """Not newer than the oldest place."""
         for sender, command_id, answer in rows or ():
             (self._places if answer.number else self._others)[sender, command_id] = answer
 
@@ -146,7 +155,9 @@ class Answers:
 
     def full(self, now_mono: int) -> bool:
         """Whether the answer to one more accepted place cannot be kept; drops what is old enough first."""
-        _drop_old(self._places, now_mono)
+        if now_mono - self._oldest_mono > ANSWER_LIFE_NS:
+            _drop_old(self._places, now_mono)
+            self._oldest_mono = next(iter(self._places.values())).at_mono if self._places else now_mono
         return len(self._places) >= self._limit
 
     def keep_place(self, sender: str, command_id: str, number: int, now_mono: int) -> None:

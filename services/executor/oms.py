@@ -36,6 +36,10 @@ class Oms:
     def open_count(self) -> int:
         return len(self._open)
 
+    @property
+    def done_count(self) -> int:
+        return len(self._done)
+
     # --- finding ---
 
     def get(self, number: int) -> Order | None:
