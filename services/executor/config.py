@@ -19,6 +19,7 @@ class Execution(msgspec.Struct, frozen=True):
     order_history_max: int = 200_000
     enable_validation: bool = True
     enable_risk_checks: bool = True
+    enable_metrics: bool = True
     max_slippage_bps: int = 50
     warn_slippage_bps: int = 25
     order_timeout_ms: int = 30_000

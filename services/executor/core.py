@@ -189,6 +189,8 @@ class ExecutorCore:
 
     def counters(self) -> dict[str, int]:
         desk = self.desk
+        if not desk.config.execution.enable_metrics:
+            return {}
         states = desk.oms.states()
         return {
             **dict(sorted(desk.counts.items())),

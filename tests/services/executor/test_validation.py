@@ -176,3 +176,21 @@ def test_a_client_cannot_send_facts_or_unknown_messages() -> None:
 
     assert driver.core.desk.counts.pop("messages_not_taken") == 3
     assert driver.core.state_hash() == before
+
+
+def test_without_validation_only_what_cannot_be_signed_is_refused() -> None:
+    driver = Driver(enable_validation=False)
+
+    below_minimum = driver.place(size=1_000_000, tif=FAK)
+    off_the_grid = driver.place(price=525_001)
+
+    assert isinstance(below_minimum, Refused)
+    assert below_minimum.code is Reason.NOTIONAL_TOO_SMALL
+    assert isinstance(off_the_grid, Refused)
+    assert off_the_grid.code is Reason.BAD_TICK
+    assert isinstance(driver.place(market=CLOSED.slug, outcome="Yes"), PlaceAnswer), "whether it is closed, the venue says"
+
+
+def test_metrics_can_be_switched_off() -> None:
+    assert Driver().core.counters()
+    assert Driver(enable_metrics=False).core.counters() == {}
