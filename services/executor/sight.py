@@ -36,6 +36,7 @@ class DepthSight:
         self._tokens_max = tokens_max
         self._newest: dict[str, msgspec.Raw | BookDepth | None] = {}
         self._asked: dict[str, None] = {}
+        self._asks = 0
         self._follows: frozenset[tuple[str, str]] = frozenset()
         self._planned: tuple[int, int, int] = (-1, 0, 0)
         self._marks: dict[str, Mark] = {}
@@ -47,7 +48,7 @@ class DepthSight:
 
     def follows(self) -> frozenset[tuple[str, str]]:
         desk = self._core.desk
-        plan = (desk.markets.version, len(self._asked), len(desk.positions))
+        plan = (desk.markets.version, self._asks, len(desk.positions))
         if plan != self._planned:
             self._planned = plan
             tokens = dict.fromkeys([*self._asked, *desk.positions.tokens()])
@@ -83,9 +84,16 @@ class DepthSight:
             return message
         if not token_id:
             return message
-        if token_id not in self._newest and len(self._asked) < ASKED_MAX:
-            self._asked[token_id] = None
+        if token_id not in self._newest:
+            self._follow_asked(token_id)
         return Judged(message, self.view(token_id, side, limit, now, heard_ns(OWNER)))
+
+    def _follow_asked(self, token_id: str) -> None:
+        """Markets end: full means that the token asked for first is given up, not that new ones are."""
+        if len(self._asked) >= ASKED_MAX:
+            del self._asked[next(iter(self._asked))]
+        self._asked[token_id] = None
+        self._asks += 1
 
     def _token_of(self, command: PlaceOrder) -> str:
         """The token a place means; "" when it means none: the core says why."""
@@ -115,8 +123,7 @@ class DepthSight:
     def _depth(self, token_id: str) -> BookDepth | None:
         newest = self._newest.get(token_id)
         if isinstance(newest, msgspec.Raw):
-            message = decode(newest)
-            newest = self._newest[token_id] = message if isinstance(message, BookDepth) else None
+            newest = self._newest[token_id] = _book_in(newest)
         return newest
 
     # --- marks ---
@@ -126,7 +133,7 @@ class DepthSight:
             return None
         self._mark_due = now.mono_ns + MARK_NS
         held = self._core.desk.positions.tokens()
-        if not held or now.mono_ns - heard_ns(OWNER) > SILENT_MS * MS:
+        if now.mono_ns - heard_ns(OWNER) > SILENT_MS * MS:
             return None
         for token_id in held:
             depth = self._depth(token_id)
@@ -135,9 +142,18 @@ class DepthSight:
         marks = [self._marks[token_id] for token_id in held if token_id in self._marks]
         day = now.wall_ns // (24 * 3600 * 1_000_000_000)
         if (marks, day) == (self._marked, self._marked_day):
-            return None
+            return None  # a new day is told also of nothing: it begins for who holds nothing as well
         self._marked, self._marked_day = marks, day
         return Marked(marks)
+
+
+def _book_in(body: msgspec.Raw) -> BookDepth | None:
+    """None for what cannot be read (another version of market_data): a place must not suffer for it."""
+    try:
+        message = decode(body)
+    except msgspec.DecodeError:
+        return None
+    return message if isinstance(message, BookDepth) else None
 
 
 def _best(levels: list[Level]) -> int:

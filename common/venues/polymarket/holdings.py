@@ -8,7 +8,7 @@ dust and are rounded half to even, which is the only place where a venue's numbe
 from __future__ import annotations
 
 from collections.abc import Mapping
-from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
+from decimal import ROUND_HALF_EVEN, Decimal
 from typing import NamedTuple
 
 from common.errors import Refusal
@@ -52,7 +52,7 @@ def _shares(row: Members, name: str) -> int:
         raise Refusal(Reason.BAD_NUMBER, f"{name} is not a number", name)
     try:
         micros = int((Decimal(value) * 1_000_000).to_integral_value(ROUND_HALF_EVEN))
-    except (InvalidOperation, ValueError, OverflowError):
+    except (ArithmeticError, ValueError):  # every signal of decimal is an ArithmeticError
         raise Refusal(Reason.BAD_NUMBER, f"{str(value)[:40]!r} is not a number", name) from None
     if not 0 <= micros <= MICROS_MAX:
         raise Refusal(Reason.BAD_NUMBER, f"{name} {str(value)[:40]} is out of range", name)

@@ -347,11 +347,17 @@ def test_a_new_day_is_marked_even_if_nothing_moved() -> None:
     assert looking.beat() == Marked([Mark(UP, 500_000, 510_000)])
 
 
-def test_nothing_is_marked_without_holdings_or_while_market_data_is_silent() -> None:
+def test_without_holdings_only_the_day_is_marked() -> None:
     empty = Looking()
     empty.see(depth(BIDS, ASKS))
+    assert empty.beat() == Marked([])
+    empty.later(1_000)
     assert empty.beat() is None
+    empty.later(24 * 3_600_000)
+    assert empty.beat() == Marked([])
 
+
+def test_nothing_is_marked_while_market_data_is_silent() -> None:
     looking = holding_up()
     looking.ago_ms = SILENT_MS + 1
     assert looking.beat() is None
