@@ -35,6 +35,9 @@ from common.telemetry import CANCEL_ONLY, READY, STARTING, STOPPING, TOPIC, Vita
 
 _STREAMED = frozenset({"event", "snapshot", "gap"})
 WIND_DOWN_POLL_MS = 20
+JOURNAL_FAILURE = "journal failure"
+"""How the reason of such a halt begins."""
+REASON_MAX = 500
 IDLE_MS = 100
 """The loop wakes at least this often: heartbeats, hellos, reaping."""
 
@@ -185,9 +188,9 @@ class Heart:
             self._configured = settings
             self._commit(step)
         found = self._marker.read() if self._marker else ""
-        if found and self._core.halted() is None:
+        if found and found != self._core.halted():
             step = Step(self._core, self._clock.now())
-            step.take(HaltFound(found, lookup=True), Origin(self.name))
+            step.take(HaltFound(found, cancel=found.startswith(JOURNAL_FAILURE)), Origin(self.name))
             self._commit(step)
         elif self._marker is not None and not found and (halted := self._core.halted()) is not None:
             self._marker.set(halted)  # killed between the record of the halt and its marker
@@ -349,12 +352,11 @@ class Heart:
         What the lanes bring is read but not acknowledged: it comes again when the journal works again.
         """
         self._log.critical("journal_failed", error=str(error))
-        why = f"journal failure: {error}"
+        why = f"{JOURNAL_FAILURE}: {error}"[:REASON_MAX]
         winding = self._core.wind_down(why, self._dropped)
         if winding is None:
             return
-        if self._marker is not None:
-            self._marker.set(why)
+        self._mark_the_end(why)
         self._vitals.set_state(CANCEL_ONLY, why)
         now = self._clock.now()
         effects = winding.start(now)
@@ -372,6 +374,14 @@ class Heart:
         self._log.critical("wound_down", verdict=verdict)
         self._peer.flush(now.mono_ns)
         self._bus.close()
+
+    def _mark_the_end(self, why: str) -> None:
+        """A disk that cannot take the journal may not take the marker either: the cancels must leave all the same."""
+        try:
+            if self._marker is not None:
+                self._marker.set(why)
+        except OSError as error:
+            self._log.critical("halt_marker_failed", error=str(error))
 
     def _heard_at_the_end(self, winding: WindDown, item: Item, now: Now) -> list[Effect]:
         if item.kind not in ("ask", "lane"):

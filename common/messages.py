@@ -766,13 +766,14 @@ class Resume(Message, frozen=True):
 
 
 class HaltFound(Message, frozen=True):
-    """The durable halt marker was set when the executor started: after a journal failure, or by the watchdog.
+    """The durable halt marker says something else than the journal at start: a journal failure, or the watchdog.
 
-    `lookup` says that the process ended without a full journal: outstanding places are looked up, never resent.
+    Outstanding places are looked up, never resent. `cancel`: the process ended by cancelling everything, of which its
+    journal knows nothing.
     """
 
     reason: str
-    lookup: bool = False
+    cancel: bool = False
 
 
 class Reconcile(Message, frozen=True):

@@ -215,7 +215,7 @@ class Execution(Section):
     request_life_ms: int = Field(default=30_000, ge=1000, le=600_000)
     lookup_after_ms: int = Field(default=500, ge=10, le=60_000)
     idempotency_max: int = Field(default=2_000_000, ge=1000)
-    open_orders_max: int = Field(default=10_000, ge=1)
+    open_orders_max: int = Field(default=10_000, ge=1, le=90_000, description="the cancels lane takes 100,000")
     order_history_max: int = Field(default=200_000, ge=1000)
 
     @field_validator("position_tolerance")

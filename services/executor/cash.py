@@ -77,5 +77,9 @@ class Purses:
             row = self._rows[venue, wallet] = Purse(venue, wallet)
         return row
 
+    def peek(self, venue: str, wallet: str) -> Purse:
+        """For reading only: a wallet never heard of is not noted."""
+        return self._rows.get((venue, wallet)) or Purse(venue, wallet)
+
     def rows(self) -> list[Purse]:
         return list(self._rows.values())

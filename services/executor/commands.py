@@ -33,7 +33,7 @@ from services.executor.desk import Desk
 from services.executor.fences import Scope
 from services.executor.idempotency import ClientId, fingerprint, replace_fingerprint
 from services.executor.order import IN_DOUBT, TERMINAL, Order, State, status_of, view_of
-from services.executor.trading import Mode
+from services.executor.trading import Mode, stops
 
 _FENCED = "a cancel that covers this order was taken before it arrived"
 _REASON_MAX = 200
@@ -176,6 +176,7 @@ def _replace(desk: Desk, command: ReplaceOrder, origin: Origin, view: BookView |
     deadline_ns = placing.deadline_of(desk, command.deadline_ns)
     draft = _judged_without(desk, place, named, view, old)
     order = placing.new_order(desk, place, draft, wallet, deadline_ns)
+    order.size += old.matched  # as long as it waits: what both may fill
     order.replaces, order.predecessor, old.successor = old.number, old.order_id, order.number
     desk.oms.add(order)
     placing.take(desk, order, content)
@@ -186,7 +187,7 @@ def _replace(desk: Desk, command: ReplaceOrder, origin: Origin, view: BookView |
 
 
 def _successor_of(command: ReplaceOrder, old: Order) -> PlaceOrder:
-    """The replace as a place of its own. Raises Refusal for an order that cannot be replaced."""
+    """The replace as a place of what is left to fill. Raises Refusal for an order that cannot be replaced."""
     if old.state in TERMINAL or old.cancel_asked or old.successor:
         what = f"is {status_of(old)}" if old.state in TERMINAL else "is being cancelled or replaced"
         raise Refusal(Reason.INVALID_ORDER_STATE, f"order {old.order_id} {what} already", "order_id")
@@ -211,7 +212,7 @@ def _successor_of(command: ReplaceOrder, old: Order) -> PlaceOrder:
         old.tif,
         old.post_only,
         command.price,
-        command.size,
+        command.size - old.matched,
         old.expire_ns,
         command.deadline_ns,
     )
@@ -287,6 +288,10 @@ def _halt(desk: Desk, command: Halt) -> Accepted:
         validation.wallet_of(command.account, desk.wallet_of_account)
     reason = command.reason.strip()[:_REASON_MAX] or "by an operator"
     mode = Mode.REDUCE_ONLY if command.reduce_only else Mode.HALTED
+    known = desk.trading.peek(command.account)
+    if command.reduce_only and known.mode is Mode.HALTED:
+        text = f"trading is halted ({known.reason}): resume first, as this would loosen it"
+        raise Refusal(Reason.HALTED, text, "reduce_only")
     halt(desk, command.account, mode, reason)
     return Accepted(command.command_id)
 
@@ -295,12 +300,13 @@ def halt(desk: Desk, account: str, mode: Mode, reason: str) -> None:
     """From here on no place of this scope leaves, and none that is in doubt is sent again."""
     was_halted = desk.trading.halted is not None
     desk.trading.halt(account, mode, reason)
-    if mode is Mode.HALTED:
-        for order in desk.oms.open_orders():
-            if account in ("", order.account) and (order.state in IN_DOUBT or order.state is State.PENDING):
-                order.may_resend = False
-        if not account:
-            desk.out.append(Mark(reason))
+    covered = [order for order in desk.oms.open_orders() if account in ("", order.account) and stops(mode, order.side)]
+    for order in covered:
+        if order.state is State.PENDING:
+            order.may_resend = False
+    desk.look_up_outstanding(covered)
+    if mode is Mode.HALTED and not account:
+        desk.out.append(Mark(reason))
     elif was_halted and not account:
         desk.out.append(Mark(""))
     desk.log("halted", "warning", account=account, mode=mode.value, reason=reason)

@@ -67,8 +67,8 @@ def _on_configured(desk: Desk, message: Configured) -> None:
 
 def _on_halt_found(desk: Desk, message: HaltFound) -> None:
     halt(desk, EVERYBODY, Mode.HALTED, message.reason)
-    if message.lookup:
-        desk.look_up_outstanding()
+    if message.cancel:
+        desk.cancel(desk.oms.open_orders())
 
 
 def _on_marks(desk: Desk, message: Marked) -> None:

@@ -40,7 +40,7 @@ from services.executor.order import (
 from services.executor.positions import Positions
 from services.executor.reconcile import Reconciler
 from services.executor.risk import Policies
-from services.executor.trading import Mode, Trading
+from services.executor.trading import Trading, stops
 from services.executor.valuation import Valuation
 
 TOPIC = "orders"
@@ -286,9 +286,9 @@ class Desk:
         request = QueryOrder(order.lookup_action, order.venue, order.wallet, order.venue_order_id)
         self.out.append(self.actions.send(request, [order.number]))
 
-    def look_up_outstanding(self) -> None:
-        """The journal may not hold the last of what was sent: no place goes out again, each is asked for."""
-        for order in self.oms.open_orders():
+    def look_up_outstanding(self, orders: Iterable[Order]) -> None:
+        """No copy of these goes out any more, also not by a restart of the gateway; what was sent is asked for."""
+        for order in orders:
             if order.place_action and (settle := self.actions.withdraw(order.place_action)):
                 self.out.append(settle)
             if order.state in IN_DOUBT:
@@ -366,5 +366,5 @@ class Desk:
             and not order.place_action
             and self.now.wall_ns < order.deadline_ns
             and self.now.mono_ns < order.deadline_mono
-            and self.trading.mode(order.account)[0] is not Mode.HALTED
+            and not stops(self.trading.mode(order.account)[0], order.side)
         )

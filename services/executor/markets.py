@@ -41,12 +41,21 @@ class Markets:
         key = (market.venue, market.condition_id)
         if key not in self._by_id and len(self._by_id) >= MARKETS_MAX:
             return False
-        self._by_id[key] = market
+        known = self._by_id.pop(key, None)
+        self._by_id[key] = market  # at the end: of two markets with one slug or token the one taken last is meant
         self.version += 1
+        if known is None or (known.slug, known.token_ids) == (market.slug, market.token_ids):
+            self._index(market)
+        else:
+            self._by_word, self._by_token = {}, {}
+            for row in self._by_id.values():
+                self._index(row)
+        return True
+
+    def _index(self, market: Market) -> None:
         self._by_word[market.venue, market.slug] = market.condition_id
         for token_id in market.token_ids:
             self._by_token[market.venue, token_id] = market.condition_id
-        return True
 
     def find(self, venue: str, word: str) -> Market | None:
         """By condition id or slug; of two markets with one slug the newest."""

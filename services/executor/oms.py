@@ -12,6 +12,9 @@ from heapq import heapify, heappop, heappush
 
 from services.executor.order import TERMINAL, Order, State
 
+CHECKS_SLACK = 10_000
+"""Times that no longer count are cleared out when there are this many more of them than open orders."""
+
 
 class Oms:
     def __init__(self, orders: Iterable[Order] = (), done: Iterable[int] = ()) -> None:
@@ -112,6 +115,9 @@ class Oms:
             order.check_mono = mono_ns
             if mono_ns:
                 heappush(self._checks, (mono_ns, order.number))
+                if len(self._checks) > 4 * len(self._open) + CHECKS_SLACK:
+                    self._checks = [(row.check_mono, row.number) for row in self._orders.values() if row.check_mono]
+                    heapify(self._checks)
 
     def next_check(self) -> int | None:
         """When the first look-up is due."""

@@ -198,6 +198,10 @@ def step(state: State, event: Event) -> State | None:
     return TABLE[state].get(event)
 
 
+ROUNDING = 100
+"""Micros by which a venue's total of an order may differ from the sum of its fills."""
+
+
 class Order(msgspec.Struct, array_like=True, gc=False):
     """One order. Field order is the checkpoint format. `_ns` times are wall, `_mono` ones the heart's own clock."""
 
@@ -288,8 +292,8 @@ class Order(msgspec.Struct, array_like=True, gc=False):
 
     @property
     def fills_missing(self) -> bool:
-        """The venue spoke of more than the fills we have."""
-        return self.reported > self.told
+        """The venue spoke of more than the fills we have, and not only of what its rounding leaves."""
+        return self.reported > self.told + ROUNDING
 
     @property
     def settled(self) -> bool:

@@ -10,11 +10,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from common.errors import Refusal
-from common.fixed import format_micros
+from common.fixed import format_micros, mul_ceil
 from common.instruments import Market
 from common.messages import BookView, OrderView, PlaceOrder, Violation
 from common.reasons import Reason
-from common.types import OrderType, Side
+from common.types import ONE, OrderType, Side
 from common.venues.polymarket.amounts import Amounts
 from services.executor import slippage, validation
 from services.executor.catchup import MS, Wallet
@@ -26,7 +26,7 @@ from services.executor.order import Event, Order, State
 from services.executor.pinning import DUPLICATE_REFUSED, pin
 from services.executor.risk import Proposal
 from services.executor.situation import AccountSituation
-from services.executor.trading import Mode
+from services.executor.trading import Mode, stops
 from services.executor.validation import Named
 
 DEADLINE_MAX_NS = 600 * 1_000_000_000
@@ -70,7 +70,7 @@ def judge(desk: Desk, command: PlaceOrder, named: Named, view: BookView | None) 
     if not price:
         price = slippage.worst_price(command.side, view, market, max_bps)
         validation.check_price(price, market.tick)
-    size = command.size or command.quote * 1_000_000 // price
+    size = command.size or command.quote * ONE // _cheapest(command.side, view, price)
     proposal = proposal_of(command, named, price, size)
     allowed = allowed_proposal(desk, proposal, named.wallet, view)
     size = allowed.size
@@ -82,11 +82,20 @@ def judge(desk: Desk, command: PlaceOrder, named: Named, view: BookView | None) 
     return Draft(market, named.token_id, named.outcome, price, size, quote, amounts, asked_size, allowed.cash)
 
 
+def _cheapest(side: Side, view: BookView | None, price: int) -> int:
+    """The price at which money buys the most shares: the best of the book, else the limit."""
+    levels = slippage.levels_for(side, view)[0] if view is not None else []
+    best = levels[0][0] if levels else price
+    return best if 0 < best < price else price
+
+
 def proposal_of(command: PlaceOrder, named: Named, price: int, size: int) -> Proposal:
     market = named.market
     cash = 0
     if command.side is Side.BUY:
         cash = buy_cost(price, size, market.fee_rate, market.fee_exponent, post_only=command.post_only)
+        if command.quote:  # the money is given; only the fee follows from the shares
+            cash += command.quote - mul_ceil(price, size)
     return Proposal(command.account, market, named.token_id, command.side, price, size, cash, command.post_only)
 
 
@@ -312,7 +321,7 @@ def run_pending(desk: Desk, order: Order) -> None:
 def _may_leave(desk: Desk, order: Order) -> Market:
     """What must hold whenever a copy leaves later than its command. Raises Refusal."""
     mode, reason = desk.trading.mode(order.account)
-    if mode is Mode.HALTED or (mode is Mode.REDUCE_ONLY and order.side is Side.BUY):
+    if stops(mode, order.side):
         raise _halted(reason)
     if desk.now.wall_ns >= order.deadline_ns or desk.now.mono_ns >= order.deadline_mono:
         raise Refusal(Reason.DEADLINE_PASSED, "its deadline passed before it could be sent (again)", "deadline_ns")

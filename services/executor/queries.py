@@ -60,7 +60,7 @@ def answer_query(desk: Desk, message: Message) -> list[Message]:
                 names = [row.name for row in desk.config.accounts if message.account in ("", row.name)]
                 return [AccountsReport(request_id, [_account(desk, name) for name in names])]
             case GetReconciliation():
-                rows = [desk.reconciler.of(wallet.venue, wallet.name).view() for wallet in desk.wallets.values()]
+                rows = [desk.reconciler.peek(wallet.venue, wallet.name).view() for wallet in desk.wallets.values()]
                 return [ReconciliationReport(request_id, rows)]
     except Refusal as refusal:
         return [Refused(request_id, refusal.code, refusal.message, refusal.field)]
@@ -124,10 +124,10 @@ def _positions(desk: Desk, account: str) -> list[Position]:
 
 def _account(desk: Desk, name: str) -> AccountView:
     wallet = desk.wallet_of_account[name]
-    purse = desk.purses.of(wallet.venue, wallet.name)
+    purse = desk.purses.peek(wallet.venue, wallet.name)
     reserved = desk.commitments.account(name)
     mode, reason = desk.trading.mode(name)
-    standing = desk.trading.of(name)
+    standing = desk.trading.peek(name)
     tallies = [holding.now for holding in desk.positions.of_account(name).values()]
     realised, fees = sum(tally.realised for tally in tallies), sum(tally.fees for tally in tallies)
     profit = desk.valuation.profit(name, desk.positions)

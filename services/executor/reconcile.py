@@ -21,7 +21,9 @@ RECENT_MAX = 50
 NOTED_MAX = 1_000
 """Things reported once are remembered up to this; then the oldest may be reported again."""
 QUIET_NS = 5_000_000_000
-"""Our numbers must not have moved this long before a question for its answer to be compared."""
+"""Money must not have moved this long before a question for its answer to be compared."""
+HOLDINGS_QUIET_NS = 60_000_000_000
+"""The same for a token: the Data API lags what is mined by seconds or more (protocol section 8.2)."""
 S = 1_000_000_000
 
 
@@ -168,7 +170,7 @@ class Rounds(msgspec.Struct, array_like=True, gc=False):
             mine, its = ours.get(token_id, 0), told.get(token_id, 0)
             if abs(mine - its) <= tolerance:
                 continue
-            if asked_ns - self.moved.get(token_id, 0) < QUIET_NS:
+            if asked_ns - self.moved.get(token_id, 0) < HOLDINGS_QUIET_NS:
                 moving = True
             elif self.doubted.get(token_id) == its:
                 proven.append((token_id, mine, its))
@@ -176,7 +178,8 @@ class Rounds(msgspec.Struct, array_like=True, gc=False):
                 doubted[token_id] = its
         self.doubted = doubted
         self.positions_known = self.positions_known or not (doubted or moving)
-        self.moved = {token_id: at_ns for token_id, at_ns in self.moved.items() if asked_ns - at_ns < QUIET_NS}
+        quiet_since = asked_ns - HOLDINGS_QUIET_NS
+        self.moved = {token_id: at_ns for token_id, at_ns in self.moved.items() if at_ns > quiet_since}
         if doubted or not self.positions_known:
             self.ask_soon()
         return proven
@@ -206,6 +209,10 @@ class Reconciler:
         if row is None:
             row = self._rows[venue, wallet] = Rounds(venue, wallet)
         return row
+
+    def peek(self, venue: str, wallet: str) -> Rounds:
+        """For reading only: a wallet never heard of is not noted."""
+        return self._rows.get((venue, wallet)) or Rounds(venue, wallet)
 
     def rows(self) -> list[Rounds]:
         return list(self._rows.values())

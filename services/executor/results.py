@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from common.fixed import format_micros
 from common.messages import (
     CancelResult,
     Fill,
@@ -24,13 +25,15 @@ from common.messages import (
 )
 from common.reasons import Reason
 from common.types import ONE, FeedState, Outcome, Side
+from common.venues.polymarket.amounts import FINEST_TICK
 from common.venues.polymarket.fees import taker_fee
 from services.executor import differences
 from services.executor.actions import Action
 from services.executor.catchup import MS, Ask, Wallet
 from services.executor.desk import Desk
 from services.executor.external import account_of
-from services.executor.order import IN_DOUBT, Event, Order, State, merge_settlement, quantity_event
+from services.executor.idempotency import DAY_NS
+from services.executor.order import IN_DOUBT, TERMINAL, Event, Order, State, merge_settlement, quantity_event
 from services.executor.settling import finish
 from services.executor.wallets import ask_lists, wallet_known
 
@@ -40,6 +43,8 @@ NOT_NOW = frozenset({Reason.VENUE_RATE_LIMIT, Reason.VENUE_UNAVAILABLE, Reason.O
 """Refusals that say nothing about the order: the same bytes may go out again."""
 OURS = frozenset({Reason.HALTED, Reason.DEADLINE_PASSED, Reason.DIGEST_MISMATCH, Reason.BAD_REQUEST, *NOT_NOW})
 """Refusals that are not the venue's judgement of the order: they do not count as rejects in a row."""
+FILL_MAX = 10**15
+"""A fill of more than a billion shares or dollars is no fill, and sums of such would leave 64 bits."""
 DUST = 10_000
 """What a venue may leave of an order it calls matched (protocol section 5.3): a hundredth of a share."""
 
@@ -70,9 +75,14 @@ def standing_of(word: str) -> Standing:
 
 def take_standing(desk: Desk, order: Order, word: str, quantity: int, text: str = "", *, final: bool) -> None:
     """The venue showed where the order stands. `final`: the word is an answer about now, not one of many events."""
+    if quantity > _most(order):
+        desk.count("reports_unreadable")
+        desk.log("unreadable_report", "error", order_id=order.order_id, filled_size=format_micros(quantity))
+        quantity = 0
     changed = order.report(quantity)
     order.absences = 0
     standing = standing_of(word)
+    turned_up = standing is Standing.OPEN and order.state in (State.CANCELLED, State.EXPIRED) and not order.placed_ns
     events = [quantity_event(order)]
     match standing:
         case Standing.GONE:
@@ -86,8 +96,26 @@ def take_standing(desk: Desk, order: Order, word: str, quantity: int, text: str 
         case Standing.MATCHED if final and order.matched and not order.tif.rests:
             events.append(Event.GONE)  # the rest of a FAK was killed
     desk.tell(order, *events, text=text, changed=changed)
+    if turned_up:
+        _cancel_again(desk, order)
     if standing is Standing.UNCLEAR or (standing is Standing.MATCHED and not order.complete):
         desk.check_soon(order)
+
+
+def _most(order: Order) -> int:
+    """More than this cannot have matched. Money buys more shares than were signed when the price is better."""
+    if order.side is Side.SELL or order.tif.rests:
+        return order.size + DUST
+    return order.size * ONE // FINEST_TICK
+
+
+def _cancel_again(desk: Desk, order: Order) -> None:
+    """An order that is over for us is open at the venue: what cancelled it was not the last word."""
+    if order.cancel_action:
+        return
+    desk.count("orders_cancelled_again")
+    desk.log("cancelled_order_is_open", "warning", order_id=order.order_id)
+    desk.send_cancels([order])
 
 
 # --- results of places ---
@@ -255,6 +283,9 @@ def on_open_orders(desk: Desk, result: OpenOrdersResult) -> None:
                 differences.order_unexpected(desk, wallet, shown)
         else:
             take_standing(desk, order, shown.status, shown.filled_size, final=False)
+            over = order.state in TERMINAL and standing_of(shown.status) is Standing.OPEN
+            if over and result.asked_ns > max(order.heard_ns, order.sent_ns):
+                _cancel_again(desk, order)
     if complete:
         _look_up_unlisted(desk, wallet, listed, result.asked_ns, reconciling=reconciling)
 
@@ -313,7 +344,7 @@ def on_fill(desk: Desk, event: VenueFill) -> bool:
     """One own leg of a trade at one stage; identity is (trade id, own order id). True when it was not known."""
     if wallet_known(desk, event.venue, event.wallet) is None:
         return False
-    if event.size <= 0 or event.cash < 0 or not 0 <= event.price <= ONE:
+    if not 0 < event.size <= FILL_MAX or not 0 <= event.cash <= FILL_MAX or not 0 <= event.price <= ONE:
         desk.count("fills_unreadable")
         desk.log("unreadable_fill", "error", trade_id=event.trade_id, fill_order_id=event.venue_order_id)
         return False
@@ -340,6 +371,9 @@ def _foreign_fill(desk: Desk, event: VenueFill) -> bool:
         desk.count("fills_of_history")
         return False
     known = desk.external.find(event.trade_id, event.venue_order_id)
+    if known is None and event.matched_ns < desk.now.wall_ns - DAY_NS:
+        desk.count("fills_of_old")  # its order may be forgotten history: reconciliation finds what is held
+        return False
     if known is None:
         desk.count("orphan_fills")
         desk.log("orphan_fill", "warning", fill_order_id=event.venue_order_id)

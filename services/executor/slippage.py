@@ -61,7 +61,7 @@ def walk(side: Side, view: BookView, market: Market, limit: int, *, size: int = 
         if not within(side, price, limit):
             return Walk(got, cash, fee, best, worst, exhausted=True, truncated=False)
         best = best or price
-        taken = min(offered, left) if size else min(offered, money * ONE // price)
+        taken = min(offered, left) if size else min(offered, money * ONE // max(price, 1))
         if taken:
             paid = mul_ceil(price, taken) if side is Side.BUY else mul_floor(price, taken)
             got, cash, worst = got + taken, cash + paid, price

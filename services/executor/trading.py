@@ -13,6 +13,8 @@ from enum import StrEnum
 
 import msgspec
 
+from common.types import Side
+
 DAY_NS = 24 * 3600 * 1_000_000_000
 EVERYBODY = ""
 
@@ -21,6 +23,11 @@ class Mode(StrEnum):
     ACTIVE = "ACTIVE"
     REDUCE_ONLY = "REDUCE_ONLY"
     HALTED = "HALTED"
+
+
+def stops(mode: Mode, side: Side) -> bool:
+    """Whether an order that was taken before may not leave (again) in this mode."""
+    return mode is Mode.HALTED or (mode is Mode.REDUCE_ONLY and side is Side.BUY)
 
 
 class Standing(msgspec.Struct, array_like=True, gc=False):
@@ -55,6 +62,10 @@ class Trading:
         if row is None:
             row = self._rows[account] = Standing(account)
         return row
+
+    def peek(self, account: str) -> Standing:
+        """For reading only: an account never heard of is not noted."""
+        return self._rows.get(account) or Standing(account)
 
     def mode(self, account: str) -> tuple[Mode, str]:
         """The mode in force and why: a HALTED over a REDUCE_ONLY, everybody's before the account's own."""

@@ -52,6 +52,12 @@ class CancelEverything:
             for order in self._orders.values()
             if order.place_action and order.place_action not in unsent
         }
+        self._doubted = {
+            order.order_id
+            for order in self._orders.values()
+            if order.state in IN_DOUBT and not (order.place_action in unsent and order.sends == 1)
+        }
+        """Whether the venue ever got these is not known, and may still not be when no order is listed any more."""
         self._listed: dict[Key, int | None] = dict.fromkeys(self._wallets)
         self._placed_ns: dict[Key, int] = {}
         """When a place was proven to have arrived last: an older list may miss it."""
@@ -102,7 +108,8 @@ class CancelEverything:
         left = sum(count or 0 for count in self._listed.values())
         unlisted = [key[1] for key, count in self._listed.items() if count is None]
         if not self._unanswered and not self._cancelling and not unlisted and not left:
-            return f"zero of {len(self._orders)} known orders are open"
+            named = f"; still in doubt: {', '.join(sorted(self._doubted)[:20])}" if self._doubted else ""
+            return f"zero of {len(self._orders)} known orders are open{named}"
         if now.mono_ns < self._until:
             return ""
         doubted = ", ".join(sorted(order.order_id for order in self._unanswered.values())[:20]) or "none"
@@ -151,6 +158,7 @@ class CancelEverything:
         if order is None or result.outcome is Outcome.UNKNOWN:
             return []
         del self._unanswered[result.action_id]
+        self._doubted.discard(order.order_id)
         if result.outcome is not Outcome.DONE:
             return []
         key = (order.venue, order.wallet)

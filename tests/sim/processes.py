@@ -341,7 +341,7 @@ class Heart(Process):
     def _adopt_halt(self) -> None:
         if self.world.marker and self.core.halted() is None:
             step = Step(self.core, self.world.now())
-            step.take(HaltFound(self.world.marker, lookup=True), Origin("executor"))
+            step.take(HaltFound(self.world.marker), Origin("executor"))
             self._commit(step)
         elif not self.world.marker and (halted := self.core.halted()) is not None:
             self.world.marker = halted

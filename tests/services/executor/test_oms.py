@@ -3,7 +3,7 @@ from __future__ import annotations
 import msgspec
 
 from common.types import OrderType, Side, TimeInForce
-from services.executor.oms import Oms
+from services.executor.oms import CHECKS_SLACK, Oms
 from services.executor.order import Order, State
 
 
@@ -23,7 +23,7 @@ def _order(number: int, state: State = State.WORKING) -> Order:
         tif=TimeInForce.GTC,
         post_only=False,
         price=1,
-        size=10,
+        size=1_000,
         expire_ns=0,
         deadline_ns=0,
         deadline_mono=0,
@@ -55,9 +55,20 @@ def test_open_and_done_follow_the_state() -> None:
     oms.changed(order)
     assert (oms.open_count, oms.done()) == (0, [1])
 
-    order.report(5)
+    order.report(500)
     oms.changed(order)
     assert (oms.done(), oms.unsettled()) == ([], [order])
+
+
+def test_times_that_no_longer_count_are_cleared_out() -> None:
+    oms = Oms()
+    order = _order(1)
+    oms.add(order)
+    for at in range(1, 4 * CHECKS_SLACK):
+        oms.check_at(order, at)
+
+    assert len(oms._checks) < 2 * CHECKS_SLACK
+    assert oms.next_check() == 4 * CHECKS_SLACK - 1
 
 
 def test_history_drops_what_was_over_first() -> None:

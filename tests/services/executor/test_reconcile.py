@@ -25,7 +25,7 @@ from common.messages import (
 )
 from common.reasons import Reason
 from common.types import FeedState, Outcome, Settlement, Side, Status
-from services.executor.reconcile import FULL, INCREMENTAL, NOTED_MAX, QUIET_NS, RECENT_MAX, Question, Rounds
+from services.executor.reconcile import FULL, HOLDINGS_QUIET_NS, INCREMENTAL, NOTED_MAX, RECENT_MAX, Question, Rounds
 from tests.services.executor.driver import DOWN, RESULTS, START, UP, Driver, S, venue_fill
 
 TEN = 10_000_000
@@ -349,6 +349,7 @@ def test_shares_that_came_from_elsewhere_are_adjusted_after_two_rounds_and_can_b
 def test_shares_that_left_are_adjusted_too() -> None:
     world = Reconciling()
     bought(world)
+    world.wait(60_000)  # the venue's list may lag what was mined by that much
 
     world.full()
 
@@ -398,9 +399,9 @@ def test_nothing_is_compared_while_our_own_number_moves() -> None:
     rounds.compare_positions({}, theirs, 100 * S, 0)
     rounds.moved_at(UP, 103 * S)
 
-    assert rounds.compare_positions({}, theirs, 103 * S + QUIET_NS - 1, 0) == []
-    assert rounds.compare_positions({}, theirs, 103 * S + QUIET_NS, 0) == []  # from here it counts again
-    assert rounds.compare_positions({}, theirs, 103 * S + QUIET_NS + 1, 0) == [(UP, 0, TEN)]
+    assert rounds.compare_positions({}, theirs, 103 * S + HOLDINGS_QUIET_NS - 1, 0) == []
+    assert rounds.compare_positions({}, theirs, 103 * S + HOLDINGS_QUIET_NS, 0) == []  # from here it counts again
+    assert rounds.compare_positions({}, theirs, 103 * S + HOLDINGS_QUIET_NS + 1, 0) == [(UP, 0, TEN)]
 
 
 def test_an_incomplete_list_of_positions_adjusts_nothing_however_often_it_comes() -> None:

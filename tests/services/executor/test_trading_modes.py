@@ -150,14 +150,16 @@ def test_reduce_only_takes_sells_of_what_is_held_and_free() -> None:
     assert isinstance(driver.place(), PlaceAnswer)
 
 
-def test_reduce_only_after_a_halt_takes_the_marker_away() -> None:
+def test_reduce_only_cannot_loosen_a_halt() -> None:
     driver = Driver()
     driver.halt()
 
-    driver.halt(reduce_only=True)
+    answer = driver.halt(reduce_only=True)
 
-    assert driver.of(Mark) == [Mark("")]
-    assert driver.account().trading == "REDUCE_ONLY"
+    assert isinstance(answer, Refused)
+    assert (answer.code, answer.field) == (Reason.HALTED, "reduce_only")
+    assert driver.of(Mark) == []
+    assert driver.account().trading == "HALTED"
 
 
 def test_a_halt_survives_a_restart() -> None:
@@ -238,7 +240,7 @@ def test_after_an_end_without_a_full_journal_outstanding_places_are_looked_up_an
     driver = driver.restart()
     assert outstanding(driver) == [place]
 
-    driver.do(HaltFound("disk full", lookup=True), Origin("executor"))
+    driver.do(HaltFound("disk full"), Origin("executor"))
 
     assert driver.settled() == [place.action_id]
     assert outstanding(driver) == []
@@ -255,7 +257,7 @@ def test_after_an_end_without_a_full_journal_outstanding_places_are_looked_up_an
 def test_one_that_is_found_after_all_is_adopted() -> None:
     driver = Driver()
     driver.placed()
-    driver.do(HaltFound("disk full", lookup=True), Origin("executor"))
+    driver.do(HaltFound("disk full"), Origin("executor"))
     driver.wait(500)
 
     driver.found(driver.one(QueryOrder), "LIVE")
@@ -266,7 +268,7 @@ def test_one_that_is_found_after_all_is_adopted() -> None:
 def test_the_result_of_a_withdrawn_place_still_counts() -> None:
     driver = Driver()
     place = driver.placed()
-    driver.do(HaltFound("disk full", lookup=True), Origin("executor"))
+    driver.do(HaltFound("disk full"), Origin("executor"))
 
     driver.result(place)
 

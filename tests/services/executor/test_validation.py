@@ -188,7 +188,9 @@ def test_without_validation_only_what_cannot_be_signed_is_refused() -> None:
     assert below_minimum.code is Reason.NOTIONAL_TOO_SMALL
     assert isinstance(off_the_grid, Refused)
     assert off_the_grid.code is Reason.BAD_TICK
-    assert isinstance(driver.place(market=CLOSED.slug, outcome="Yes"), PlaceAnswer), "whether it is closed, the venue says"
+    assert isinstance(driver.place(market=CLOSED.slug, outcome="Yes"), PlaceAnswer), (
+        "whether it is closed, the venue says"
+    )
 
 
 def test_metrics_can_be_switched_off() -> None:
