@@ -356,6 +356,7 @@ class Heart:
         winding = self._core.wind_down(why, self._dropped)
         if winding is None:
             return
+        self._peer.stop_acknowledging()
         self._mark_the_end(why)
         self._vitals.set_state(CANCEL_ONLY, why)
         now = self._clock.now()

@@ -32,7 +32,7 @@ from services.executor.catchup import MS
 from services.executor.desk import Desk
 from services.executor.fences import Scope
 from services.executor.idempotency import ClientId, fingerprint, replace_fingerprint
-from services.executor.order import IN_DOUBT, TERMINAL, Order, State, status_of, view_of
+from services.executor.order import IN_DOUBT, TERMINAL, Event, Order, State, status_of, view_of
 from services.executor.trading import Mode, stops
 
 _FENCED = "a cancel that covers this order was taken before it arrived"
@@ -108,6 +108,7 @@ def _place(desk: Desk, command: PlaceOrder, origin: Origin, view: BookView | Non
     if market is None:
         raise validation.unknown_market(command.market)
     named = validation.Named(wallet, market, token_id, market.outcomes[index])
+    validation.check_bounds(command)
     if desk.config.execution.enable_validation:
         validation.check_place(command, named, desk.now)
     placing.check_room(desk)
@@ -169,6 +170,7 @@ def _replace(desk: Desk, command: ReplaceOrder, origin: Origin, view: BookView |
     if market is None:
         raise validation.unknown_market(old.condition_id)
     named = validation.Named(wallet, market, old.token_id, old.outcome)
+    validation.check_bounds(place)
     if desk.config.execution.enable_validation:
         validation.check_place(place, named, desk.now)
     placing.check_room(desk)
@@ -302,8 +304,9 @@ def halt(desk: Desk, account: str, mode: Mode, reason: str) -> None:
     desk.trading.halt(account, mode, reason)
     covered = [order for order in desk.oms.open_orders() if account in ("", order.account) and stops(mode, order.side)]
     for order in covered:
-        if order.state is State.PENDING:
-            order.may_resend = False
+        if order.state is State.PENDING:  # no copy of it is anywhere
+            text = f"trading was halted ({reason}) before it could be sent"
+            desk.tell(order, Event.REFUSED, code=Reason.HALTED.value, text=text)
     desk.look_up_outstanding(covered)
     if mode is Mode.HALTED and not account:
         desk.out.append(Mark(reason))

@@ -2,7 +2,7 @@
 
 In: an order after each change. Out: running totals per account, per wallet and per (account, token), so that a risk
 check costs the same with one open order or ten thousand. A buy holds back its worst price and the highest fee it could
-pay; what matched is a holding, not a commitment. Kept beside the checkpoint: it is built again from the orders.
+pay; what was told as a fill is a holding, not a commitment. Kept beside the checkpoint: built again from the orders.
 """
 
 from __future__ import annotations
@@ -51,6 +51,16 @@ def buy_cost(price: int, size: int, fee_rate: int, fee_exponent: int, *, post_on
     return cash + taker_fee(size, worst, fee_rate, fee_exponent)
 
 
+def _uncounted(order: Order) -> int:
+    """Shares in no holding yet: what may still match, and what the venue says matched before it tells the fill.
+
+    Left out, the same money and the same room under a limit could be used again in between.
+    """
+    if order.state in TERMINAL:
+        return order.reported - order.told if order.fills_missing else 0
+    return max(0, order.size - order.told)
+
+
 class Commitments:
     def __init__(self) -> None:
         self._parts: dict[int, Commitment] = {}
@@ -80,11 +90,11 @@ class Commitments:
     def put(self, order: Order, markets: Markets) -> None:
         """Count an order as it is now."""
         known = self._parts.get(order.number)
-        if order.state in TERMINAL:
+        size = _uncounted(order)
+        if not size and order.state in TERMINAL:
             if known is not None:
                 self.drop(order)
             return
-        size = max(0, order.size - order.matched)
         if known is not None:
             if known.size == size:
                 return

@@ -19,6 +19,8 @@ from common.messages import Accepted, CancelAccepted, PlaceOrder, Refused, Repla
 DAY_NS = 24 * 3600 * 1_000_000_000
 ANSWER_LIFE_NS = 600 * 1_000_000_000
 ANSWERS_MAX = 200_000
+DROPPED_AT_ONCE = 100
+"""Rows that one command clears out: after an idle day it must not stop for all of them."""
 _FINGERPRINT_BYTES = 16
 
 
@@ -63,7 +65,9 @@ class ClientIds:
         """Whether no new id can be taken. Ids past their day go first; that of an open order starts a new day."""
         if now_mono - self._oldest_mono < DAY_NS:
             return len(self._rows) >= self.limit
-        while self._rows:
+        for _ in range(DROPPED_AT_ONCE):
+            if not self._rows:
+                break
             key, row = next(iter(self._rows.items()))
             self._oldest_mono = row.since_mono
             if now_mono - row.since_mono < DAY_NS:
@@ -180,5 +184,7 @@ class Answers:
 
 
 def _drop_old(kept: OrderedDict[tuple[str, str], Answer], now_mono: int) -> None:
-    while kept and now_mono - next(iter(kept.values())).at_mono > ANSWER_LIFE_NS:
+    for _ in range(DROPPED_AT_ONCE):
+        if not kept or now_mono - next(iter(kept.values())).at_mono <= ANSWER_LIFE_NS:
+            return
         kept.popitem(last=False)

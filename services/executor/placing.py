@@ -96,7 +96,8 @@ def proposal_of(command: PlaceOrder, named: Named, price: int, size: int) -> Pro
         cash = buy_cost(price, size, market.fee_rate, market.fee_exponent, post_only=command.post_only)
         if command.quote:  # the money is given; only the fee follows from the shares
             cash += command.quote - mul_ceil(price, size)
-    return Proposal(command.account, market, named.token_id, command.side, price, size, cash, command.post_only)
+    names = (command.account, market, named.token_id)
+    return Proposal(*names, command.side, price, size, cash, command.post_only, command.quote)
 
 
 def allowed_proposal(desk: Desk, proposal: Proposal, wallet: WalletConfig, view: BookView | None) -> Proposal:

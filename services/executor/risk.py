@@ -36,13 +36,15 @@ class Proposal(NamedTuple):
     size: int
     cash: int
     post_only: bool = False
+    worth: int = 0
+    """The money of an order that is given in money; 0: price times size."""
 
     def resized(self, size: int) -> Proposal:
         if self.side is Side.SELL:
             return self._replace(size=size)
         market = self.market
         cash = buy_cost(self.price, size, market.fee_rate, market.fee_exponent, post_only=self.post_only)
-        return self._replace(size=size, cash=cash)
+        return self._replace(size=size, cash=cash, worth=self.worth * size // self.size)
 
 
 class Situation(Protocol):
@@ -149,7 +151,7 @@ def order_size_limit(policy: Policy, proposal: Proposal, _situation: Situation) 
 
 
 def order_notional_limit(policy: Policy, proposal: Proposal, _situation: Situation) -> Violation | None:
-    value = -(-proposal.price * proposal.size // ONE)
+    value = proposal.worth or -(-proposal.price * proposal.size // ONE)
     return _over(policy, Reason.ORDER_NOTIONAL_LIMIT, value, "the worth of the order")
 
 

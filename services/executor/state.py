@@ -120,6 +120,6 @@ def load_state(data: bytes) -> Desk:
     desk.reconciler = Reconciler(state.rounds)
     desk.venue_modes = state.venue_modes
     apply_settings(desk)
-    for order in desk.oms.open_orders():
+    for order in (*desk.oms.open_orders(), *desk.oms.unsettled()):
         desk.commitments.put(order, desk.markets)
     return desk

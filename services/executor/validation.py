@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from common.effects import Now
 from common.errors import Refusal
-from common.fixed import MICROS_MAX, format_micros
+from common.fixed import format_micros
 from common.instruments import Market
 from common.messages import PlaceOrder
 from common.reasons import Reason
@@ -35,6 +35,8 @@ NOTIONAL_MIN = ONE
 """A BUY that takes liquidity must be worth at least this much (protocol section 6, item 4)."""
 
 BPS_MAX = 10_000
+SIZE_MAX = 10**15
+"""A billion shares or dollars: sums of thousands of such orders stay inside 64 bits."""
 ID_MAX = 64
 _OUR_ID = re.compile(r"o-[0-9]+", re.ASCII)
 _SHOWN = 48
@@ -98,6 +100,17 @@ def unknown_market(word: str) -> Refusal:
     return Refusal(Reason.UNKNOWN_MARKET, text, "market")
 
 
+def check_bounds(command: PlaceOrder) -> None:
+    """What must hold even where validation is switched off: numbers that sums can take, and what money may buy."""
+    if not 0 <= command.size <= SIZE_MAX:
+        text = f"size {format_micros(command.size)} is not between 0.01 and {format_micros(SIZE_MAX)}"
+        raise Refusal(Reason.BAD_SIZE, text, "size")
+    if not 0 <= command.price < ONE:
+        raise Refusal(Reason.BAD_PRICE, f"price {format_micros(command.price)} is not between 0 and 1", "price")
+    if command.quote:
+        _check_quote(command)
+
+
 def check_place(command: PlaceOrder, named: Named, now: Now) -> None:
     """What can be said about the command by itself. Raises Refusal."""
     market = named.market
@@ -110,9 +123,7 @@ def check_place(command: PlaceOrder, named: Named, now: Now) -> None:
     if not 0 <= command.max_slippage_bps <= BPS_MAX:
         text = f"{command.max_slippage_bps} is not between 0 and {BPS_MAX} basis points"
         raise Refusal(Reason.BAD_NUMBER, text, "max_slippage_bps")
-    if command.quote:
-        _check_quote(command)
-    else:
+    if not command.quote:
         _check_size(command, market)
 
 
@@ -154,8 +165,8 @@ def _check_quote(command: PlaceOrder) -> None:
         raise Refusal(Reason.BAD_REQUEST, "an amount of money is for market BUY orders; others give a size", "quote")
     if command.size:
         raise Refusal(Reason.BAD_REQUEST, "give a size or an amount of money, not both", "quote")
-    if not NOTIONAL_MIN <= command.quote <= MICROS_MAX:
-        text = f"${format_micros(command.quote)} is below the venue's minimum of $1 for a BUY that takes"
+    if not NOTIONAL_MIN <= command.quote <= SIZE_MAX:
+        text = f"${format_micros(command.quote)} is not between the venue's minimum of $1 and {format_micros(SIZE_MAX)}"
         raise Refusal(Reason.NOTIONAL_TOO_SMALL, text, "quote")
 
 

@@ -75,11 +75,11 @@ class CancelEverything:
 
     def handle(self, message: Message, origin: Origin, now: Now) -> list[Effect]:
         match message:
-            case CancelResult():
+            case CancelResult() if origin.lane:
                 return self._on_canceled(message)
-            case OpenOrdersResult():
+            case OpenOrdersResult() if origin.lane:
                 return self._on_listed(message, now)
-            case PlaceResult():
+            case PlaceResult() if origin.lane:
                 return self._on_placed(message, now)
             case CancelOrder():
                 return [Reply(origin.sender, self._answer(message.command_id, message.account, message.order_id))]

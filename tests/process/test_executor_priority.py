@@ -108,7 +108,7 @@ class Bench:
 
 @pytest.fixture
 def bench() -> Iterator[Bench]:
-    with group(risk__policies="[]", execution__open_orders_max="100000") as processes:
+    with group(risk__policies="[]", execution__open_orders_max="90000") as processes:
         made = Bench(processes)
         try:
             made.until_ready()

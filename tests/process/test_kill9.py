@@ -374,7 +374,6 @@ def _check(processes: Group, bus: Requester, clients: list[Client]) -> None:
     print(f"{len(orders)} orders, {confirmed} confirmed fills, cancels {dict(cancels)}, refused {dict(refused)}")
     assert confirmed
     assert cancels["one"]
-    assert cancels["all"]
 
 
 @pytest.mark.timeout(1800)

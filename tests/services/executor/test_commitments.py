@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import invariant
 
 from common.fixed import mul_ceil
-from common.messages import PlaceAnswer
-from common.types import Side
+from common.messages import PlaceAnswer, Refused
+from common.reasons import Reason
+from common.types import Side, Status, TimeInForce
 from common.venues.polymarket.fees import taker_fee
 from services.executor.commitments import NOTHING, Commitments, Reserved, buy_cost
 from services.executor.order import TERMINAL
@@ -30,9 +31,11 @@ def recount(driver: Driver) -> dict[object, tuple[int, int, int, int]]:
     """Totals per account, wallet and (account, token) from nothing but the orders."""
     sums: defaultdict[object, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
     for order in driver.core.desk.oms.rows():
+        left = max(0, order.size - order.told)
         if order.state in TERMINAL:
-            continue
-        left = max(0, order.size - order.matched)
+            left = order.reported - order.told if order.fills_missing else 0
+            if not left:
+                continue
         buys = order.side is Side.BUY
         fees = (MARKET.fee_rate, MARKET.fee_exponent)
         cash = buy_cost(order.price, left, *fees, post_only=order.post_only) if buys else 0
@@ -99,6 +102,23 @@ def test_what_matched_is_not_held_back_any_more() -> None:
 
     assert row(driver.core.desk.commitments.token("default", UP))[:3] == (1, 6_000_000, 0)
     driver.fill(place, 6_000_000, trade_id="t-2")
+    assert row(driver.core.desk.commitments.token("default", UP)) == (0, 0, 0, 0)
+
+
+def test_what_the_venue_says_matched_is_held_back_until_its_fill_is_told() -> None:
+    """Or the same money, and the same room under a limit, could be used again in between."""
+    driver = Driver(policies=[{"type": "PositionLimit", "max_size": "10"}])
+    place = driver.placed(tif=TimeInForce.FAK)
+    driver.result(place, status="matched", taking=10_000_000, making=5_200_000)
+    assert driver.order().status is Status.FILLED
+
+    second = driver.place(tif=TimeInForce.FAK)
+
+    assert isinstance(second, Refused)
+    assert second.code is Reason.POSITION_LIMIT
+    assert row(driver.core.desk.commitments.token("default", UP))[1] == 10_000_000
+    assert row(driver.restart().core.desk.commitments.token("default", UP))[1] == 10_000_000
+    driver.fill(place)
     assert row(driver.core.desk.commitments.token("default", UP)) == (0, 0, 0, 0)
 
 

@@ -251,7 +251,7 @@ def test_a_halt_meanwhile_stops_it(words: dict[str, object], code: Reason | None
         assert places(driver) == [place]
 
 
-def test_a_halt_that_ended_again_does_not_stop_it() -> None:
+def test_a_halt_ends_a_waiting_successor_also_when_it_is_over_again() -> None:
     driver = Driver()
     place, _ = replaced(driver)
     driver.halt()
@@ -259,7 +259,8 @@ def test_a_halt_that_ended_again_does_not_stop_it() -> None:
 
     driver.event(place, "CANCELLATION", "CANCELED")
 
-    assert len(places(driver)) == 2
+    assert driver.order("o-2").reject_reason == Reason.HALTED
+    assert len(places(driver)) == 1
 
 
 def test_a_market_that_closed_meanwhile_stops_it() -> None:

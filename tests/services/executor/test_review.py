@@ -8,6 +8,7 @@ from common.effects import Origin
 from common.messages import (
     Cancel,
     HaltFound,
+    Place,
     PlaceAnswer,
     QueryBalances,
     QueryOpenOrders,
@@ -16,7 +17,7 @@ from common.messages import (
     VenueOrder,
 )
 from common.reasons import Reason
-from common.types import OrderType, Settlement, Side, Status, TimeInForce
+from common.types import OrderType, Outcome, Settlement, Side, Status, TimeInForce
 from services.executor.idempotency import DAY_NS
 from services.executor.markets import Markets
 from services.executor.order import State
@@ -99,6 +100,42 @@ def test_money_is_counted_as_given_whatever_it_buys() -> None:
         quote=5_000_000,
         max_slippage_bps=10_000,
         view=view(asks=[(400_000, 100_000_000)]),
+    )
+
+    assert isinstance(answer, PlaceAnswer), answer
+
+
+def test_an_order_waiting_for_its_next_try_ends_with_a_halt() -> None:
+    driver = Driver(max_retry_attempts=3, retry_base_delay_ms=100)
+    place = driver.placed()
+    driver.result(place, Outcome.REFUSED, status="", code=Reason.VENUE_RATE_LIMIT, text="not now")
+    driver.halt()
+    driver.resume()
+
+    driver.wait(1_000)
+
+    assert driver.order().reject_reason == Reason.HALTED
+    assert driver.of(Place) == []
+
+
+def test_numbers_no_sum_could_take_are_refused_also_without_validation() -> None:
+    driver = Driver(enable_validation=False)
+
+    for words in ({"size": 2**62}, {"size": -1}, {"price": -1}, {"quote": 1_000_000}):
+        assert isinstance(driver.place(**words), Refused), words  # type: ignore[arg-type]
+
+
+def test_money_within_the_notional_limit_is_taken_whatever_the_limit_price() -> None:
+    driver = Driver(policies=[{"type": "OrderNotionalLimit", "max_value_usd": "5"}])
+
+    answer = driver.place(
+        order_type=OrderType.MARKET,
+        tif=TimeInForce.FAK,
+        price=520_000,
+        size=0,
+        quote=5_000_000,
+        max_slippage_bps=10_000,
+        view=view(asks=[(500_000, 100_000_000)]),
     )
 
     assert isinstance(answer, PlaceAnswer), answer
