@@ -303,7 +303,11 @@ class Client:
     # --- steering ---
 
     def halt(self, reason: str, account: str, *, reduce_only: bool) -> None:
-        self.ask("executor", Halt(_new_id(), reason, account, reduce_only), Accepted, cancel=True)
+        try:
+            self.ask("executor", Halt(_new_id(), reason, account, reduce_only), Accepted, cancel=True)
+        except Unavailable as error:
+            hint = "scripts/polyexec accounts tells; scripts/stop_all.sh stops everything"
+            raise Unavailable(f"{error}; whether the halt was taken is not known: {hint}") from None
 
     def resume(self, account: str) -> None:
         self.ask("executor", Resume(_new_id(), account), Accepted)

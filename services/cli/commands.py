@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from enum import StrEnum
+from itertools import pairwise
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -45,6 +46,7 @@ HEARTBEATS_S = 1.5
 LIMIT_MAX = 1000
 EXPIRES_MAX_S = 315_360_000
 """Ten years: what the executor takes, and far below what a message can carry."""
+NEVER_EMPTY = frozenset({"--account", "--client-order-id", "--wallet", "--market"})
 FIELD_WORDS = {"expire_ns": "expires"}
 """Fields of messages that have another name on the command line."""
 HELP = "Trade on prediction markets from the terminal. Every command takes --json and exits non-zero on error."
@@ -392,7 +394,11 @@ def parse_tif(text: str, expires_s: int) -> TimeInForce:
 
 
 def check_text(argv: Sequence[str]) -> None:
-    """Refuse arguments that are not valid text: nothing beyond this line could name or send them."""
+    """Refuse arguments that are not valid text, and empty values where empty would mean another scope or no id."""
+    for option, value in pairwise([*argv, "-"]):
+        if option in NEVER_EMPTY and not value:
+            text = f"{option} is empty: leave it out, or is a variable of your script not set?"
+            raise Refusal(Reason.BAD_REQUEST, text, option.removeprefix("--").replace("-", "_"))
     for argument in argv:
         if not argument.isprintable():
             raise Refusal(Reason.BAD_REQUEST, f"the argument {ascii(argument)[:60]} holds unprintable characters")

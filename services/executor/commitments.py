@@ -11,7 +11,7 @@ from collections import defaultdict
 from typing import NamedTuple
 
 from common.fixed import mul_ceil
-from common.types import Side
+from common.types import ONE, Side
 from common.venues.polymarket.fees import taker_fee
 from services.executor.markets import Markets
 from services.executor.order import TERMINAL, Order
@@ -46,8 +46,8 @@ def buy_cost(price: int, size: int, fee_rate: int, fee_exponent: int, *, post_on
     cash = mul_ceil(price, size)
     if post_only or not fee_rate:
         return cash
-    # The fee curve peaks at one half: an order that may fill below its limit may pay more fee than at its limit.
-    worst = min(price, 500_000)
+    # The fee peaks at one half, but as long as the curve is flatter than the price itself, the limit costs the most.
+    worst = price if fee_rate * max(1, fee_exponent) <= ONE else min(price, ONE // 2)
     return cash + taker_fee(size, worst, fee_rate, fee_exponent)
 
 

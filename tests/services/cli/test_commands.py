@@ -528,3 +528,12 @@ def test_starting_the_command_loads_no_slow_library() -> None:
     )
 
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("option", ["--account", "--client-order-id"])
+def test_an_empty_value_is_a_mistake_and_not_another_scope(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code = main([*PLACE, option, "", "--json"])
+
+    error = json.loads(capsys.readouterr().out)["error"]
+    assert (code, error["code"]) == (ExitCode.REFUSED, Reason.BAD_REQUEST)
+    assert error["field"] == option.removeprefix("--").replace("-", "_")

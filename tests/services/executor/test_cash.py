@@ -169,9 +169,9 @@ def _asked(driver: Driver) -> QueryBalances:
 
 def test_a_buy_the_wallet_cannot_pay_with_its_fee_is_refused_before_it_is_sent() -> None:
     driver = Driver()
-    driver.balances(_asked(driver), 5_375_000)
+    driver.balances(_asked(driver), 5_374_720)
 
-    answer = driver.place()  # 5.2 and at most 0.175 of fees
+    answer = driver.place()  # 5.2 and at most 0.17472 of fees
     assert isinstance(answer, PlaceAnswer)
     answer = driver.place(size=5_000_000)
     assert isinstance(answer, Refused)
@@ -182,7 +182,7 @@ def test_a_buy_the_wallet_cannot_pay_with_its_fee_is_refused_before_it_is_sent()
 
 def test_one_micro_less_is_not_enough() -> None:
     driver = Driver()
-    driver.balances(_asked(driver), 5_374_999)
+    driver.balances(_asked(driver), 5_374_719)
 
     answer = driver.place()
     assert isinstance(answer, Refused)
@@ -195,8 +195,8 @@ def test_accounts_of_one_wallet_share_its_money_but_not_their_reservations() -> 
     driver.placed(account="other")
 
     mine, others = driver.account(), driver.account("other")
-    assert (mine.reserved, others.reserved) == (0, 5_375_000)
-    assert mine.spendable == others.spendable == 4_625_000
+    assert (mine.reserved, others.reserved) == (0, 5_374_720)
+    assert mine.spendable == others.spendable == 4_625_280
 
 
 def test_an_answer_that_is_none_leaves_the_balance_alone() -> None:
