@@ -349,14 +349,14 @@ class Heart:
     def _wind_down(self, error: JournalError) -> None:
         """The batch and its effects are dropped; the halt marker is set; only cancels are taken until they are proven.
 
-        What the lanes bring is read but not acknowledged: it comes again when the journal works again.
+        What the lanes bring is not handled, but a lane may acknowledge it all the same when its sender repeats it: the
+        next life asks the venue for everything since.
         """
         self._log.critical("journal_failed", error=str(error))
         why = f"{JOURNAL_FAILURE}: {error}"[:REASON_MAX]
         winding = self._core.wind_down(why, self._dropped)
         if winding is None:
             return
-        self._peer.stop_acknowledging()
         self._mark_the_end(why)
         self._vitals.set_state(CANCEL_ONLY, why)
         now = self._clock.now()

@@ -129,7 +129,6 @@ class Peer:
         self._asked: dict[str, _Asked] = {}
         self._heard_of: set[str] = set()
         self._to_ack: set[tuple[str, str]] = set()
-        self._acknowledges = True
         self._out_events: dict[str, list[Message]] = {}
         self._out_answers: dict[str, list[bytes]] = {}
         self._wanted: set[str] = set()
@@ -457,13 +456,7 @@ class Peer:
             for frame in self.writer.frames(topic, [encode(event) for event in events], now_ns):
                 self._bus.publish(address, encode_frame(frame))
 
-    def stop_acknowledging(self) -> None:
-        """From here on what lanes bring comes again in the next life: nothing of it can be made durable in this one."""
-        self._acknowledges = False
-
     def _flush_acks(self) -> None:
-        if not self._acknowledges:
-            return
         for lane_name, sender in sorted(self._to_ack):
             ack = self._lane_receivers[lane_name].ack(sender)
             if ack is not None:

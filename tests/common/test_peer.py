@@ -156,23 +156,6 @@ def test_a_result_is_kept_until_it_is_acknowledged() -> None:
     assert gateway.lane_length("results") == 0
 
 
-def test_what_was_not_handled_is_never_acknowledged_once_a_peer_stops_acknowledging() -> None:
-    """Also not by the doubles of it that its sender sends again and again: it must come in the next life."""
-    world = World()
-    executor, gateway = world.start("executor"), world.start("gateway")
-    world.run(700)
-    gateway.send("results", "a-1", result(1))
-    executor.stop_acknowledging()
-
-    for _ in range(1_000):
-        world.now += MS
-        for peer in (gateway, executor):
-            peer.receive(world.now)
-            peer.flush(world.now)
-
-    assert gateway.lane_length("results") == 1
-
-
 def test_an_ask_is_answered_through_the_addressed_topic_only() -> None:
     world = World()
     world.start("market_data")

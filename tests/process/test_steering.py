@@ -97,8 +97,22 @@ def test_a_market_order_spends_an_amount_of_money_and_no_more(demo: Demo) -> Non
     assert all(Decimal(fill["price"]) <= Decimal(order["price"]) for fill in order["fills"])
 
 
+def thin(demo: Demo) -> Json:
+    """A market whose best ask is smaller than the order that is to slip."""
+
+    def found() -> Json | None:
+        for market in demo.cli("markets"):
+            if market["best_bid"] and market["best_ask"]:
+                asks = demo.cli("book", market["slug"], "0")["asks"]
+                if asks and Decimal(asks[0]["size"]) < Decimal("150"):
+                    return market
+        return None
+
+    return until(found, 40, "every best ask is large")
+
+
 def test_a_market_order_that_would_slip_too_far_says_by_how_much(demo: Demo) -> None:
-    market = demo.two_sided()
+    market = thin(demo)
 
     error = refused(
         demo, "order", "place", "--market", market["slug"], "--outcome", "0", "--side", "BUY", "--type", "market",
@@ -174,8 +188,12 @@ def test_an_order_of_other_software_and_shares_from_outside_are_found_and_explai
 def test_accounts_show_what_is_reserved_and_spendable(demo: Demo) -> None:
     market = demo.two_sided()
     demo.cli("cancel-all")
-    demo.cli("reconcile")
-    (before,) = demo.cli("accounts")
+
+    def known() -> Json | None:
+        (account,) = demo.cli("accounts")
+        return account if account["spendable"] else demo.cli("reconcile") and None
+
+    before = until(known, 40, "the balance was never believed")
 
     resting(demo, market, price="0.10", size="100")
 
