@@ -22,8 +22,8 @@ class Market(msgspec.Struct, frozen=True, array_like=True, gc=False):
     condition_id: str
     slug: str
     question: str
-    outcomes: tuple[str, str]
-    token_ids: tuple[str, str]
+    outcomes: tuple[str, ...]
+    token_ids: tuple[str, ...]
     tick: int
     min_size: int
     neg_risk: bool = False
@@ -36,6 +36,14 @@ class Market(msgspec.Struct, frozen=True, array_like=True, gc=False):
     description: str = ""
     event_id: str = ""
     """The event (for neg-risk: the group) this market belongs to; "" when unknown."""
+    kind: str = "binary"
+    """`binary`: two outcomes whose prices add up to 1. `spot`: one instrument (one token id), any price."""
+    price_max: int = 0
+    """The highest price of a spot instrument in micros; 0 for a binary market, whose prices end at 1 - tick."""
+    size_step: int = 10_000
+    """Sizes are multiples of this, in micros."""
+    min_notional: int = 0
+    """What an order must be worth at least, in micros; 0 where only takers are asked (protocol section 6)."""
 
     def outcome_index(self, outcome: str) -> int:
         """Index of an outcome given by word (any case), by index "0"/"1", or by token id.

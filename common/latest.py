@@ -89,7 +89,7 @@ class LatestBook:
         self._heard_mono_ns = 0
         self._life = 0
         self._views: dict[str, TokenView] = {}
-        self._tokens_of: dict[str, tuple[str, str]] = {}
+        self._tokens_of: dict[str, tuple[str, ...]] = {}
         self._mids: dict[str, deque[Mid]] = {}
         self._trades: dict[str, deque[TradePrint]] = {}
         self.gaps = self.discontinuities = 0

@@ -14,7 +14,17 @@ import msgspec
 
 from common.instruments import Market
 from common.reasons import Reason
-from common.types import FeedState, Lifecycle, OrderType, Outcome, Settlement, Side, Status, TimeInForce
+from common.types import (
+    FeedState,
+    Lifecycle,
+    OrderType,
+    Outcome,
+    RetryClass,
+    Settlement,
+    Side,
+    Status,
+    TimeInForce,
+)
 
 Level: TypeAlias = tuple[int, int]
 """(price, size), both micros."""
@@ -1025,11 +1035,33 @@ class Place(Message, frozen=True):
     pinned: bytes
 
 
+class PlaceBatch(Message, frozen=True):
+    """Several places of one wallet in one request, at most what the venue takes. Every leg is judged alone."""
+
+    action_id: str
+    venue: str
+    wallet: str
+    places: list[Place]
+
+
 class Cancel(Message, frozen=True):
     action_id: str
     venue: str
     wallet: str
     venue_order_ids: list[str]
+
+
+class CancelWallet(Message, frozen=True):
+    """Cancel every open order of the wallet, also such we do not know; `condition_id` or `token_id` narrow it.
+
+    Only for a command whose scope is the whole wallet (architecture section 5): accounts share wallets.
+    """
+
+    action_id: str
+    venue: str
+    wallet: str
+    condition_id: str = ""
+    token_id: str = ""
 
 
 class QueryOrder(Message, frozen=True):
@@ -1089,6 +1121,7 @@ class Timings(msgspec.Struct, frozen=True, array_like=True, gc=False):
     signed_ns: int = 0
     sent_ns: int = 0
     answered_ns: int = 0
+    first_byte_ns: int = 0
 
 
 class PlaceResult(Message, frozen=True):
@@ -1104,15 +1137,28 @@ class PlaceResult(Message, frozen=True):
     taking: int = 0
     retry_after_ms: int = 0
     timings: Timings = Timings()
+    retry: RetryClass = RetryClass.NEVER
+
+
+class PlaceBatchResult(Message, frozen=True):
+    """One result for each leg, in the order of the batch, whatever became of the whole."""
+
+    action_id: str
+    results: list[PlaceResult]
 
 
 class CancelResult(Message, frozen=True):
+    """`not_canceled` maps a venue order id to a reason word and the venue's text."""
+
     action_id: str
     outcome: Outcome
     code: Reason
     text: str
     canceled: list[str] = []
     not_canceled: dict[str, str] = {}
+    timings: Timings = Timings()
+    retry: RetryClass = RetryClass.NEVER
+    retry_after_ms: int = 0
 
 
 class VenueOrder(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -26,6 +26,9 @@ ROOT = Path(__file__).resolve().parent.parent
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 """Names of wallets and accounts: they become file names and are typed on command lines."""
 
+OUR_VENUES = ("polymarket", "exchange")
+"""Venues that need no entry: Polymarket (or its simulator) and our own exchange."""
+
 
 class Mode(StrEnum):
     DEMO = "demo"
@@ -83,7 +86,7 @@ class Wallet(Section):
     """A venue identity. `signature_type` as protocol section 3.2; `funder` "" means the signer's own address."""
 
     name: str = Field(pattern=NAME)
-    venue: str = Field(default="polymarket", pattern="^polymarket$")
+    venue: str = Field(default="polymarket", pattern=NAME)
     signature_type: int = Field(default=0, ge=0, le=3)
     funder: str = Field(default="", pattern="^(0x[0-9a-fA-F]{40})?$")
 
@@ -92,6 +95,31 @@ class Wallet(Section):
         if self.signature_type and not self.funder:
             raise ValueError(f"signature_type {self.signature_type} needs a funder")
         return self
+
+
+class CcxtVenue(Section):
+    """A centralised exchange spoken to through the ccxt library. `name` is how wallets and orders name the venue.
+
+    `url` "" means the exchange's own; `symbols` are ccxt's unified words, such as BTC/USDT.
+    """
+
+    name: str = Field(default="ccxt", pattern=NAME)
+    exchange: str = Field(default="binance", pattern="^[a-z0-9]{2,40}$")
+    url: str = ""
+    symbols: tuple[str, ...] = ("BTC/USDT",)
+    poll_ms: int = Field(default=1000, ge=50, le=60_000)
+
+    @field_validator("url")
+    @classmethod
+    def _tls_off_loopback(cls, value: str) -> str:
+        return value and _checked_url(value)
+
+    @field_validator("name")
+    @classmethod
+    def _free(cls, value: str) -> str:
+        if value in OUR_VENUES:
+            raise ValueError(f"{value!r} is the name of a venue of its own")
+        return value
 
 
 class Account(Section):
@@ -238,6 +266,7 @@ class Settings(BaseSettings):
     polymarket: VenuePolymarket
     wallets: tuple[Wallet, ...]
     accounts: tuple[Account, ...]
+    ccxt: tuple[CcxtVenue, ...] = ()
     exchange: Exchange = Exchange()
     polymarket_sim: PolymarketSim = PolymarketSim()
     mirror: Mirror = Mirror()
@@ -282,6 +311,18 @@ class Settings(BaseSettings):
         for section, keys in (("market_data", self.market_data), ("user_data", self.user_data)):
             if keys.dead_after_s <= keys.ping_interval_s:
                 raise ValueError(f"{section}.dead_after_s: must be above {section}.ping_interval_s")
+        return self
+
+    @model_validator(mode="after")
+    def _known_venues(self) -> Settings:
+        venues = [*OUR_VENUES, *(venue.name for venue in self.ccxt)]
+        if len(set(venues)) != len(venues):
+            raise ValueError("ccxt: two venues have one name")
+        for wallet in self.wallets:
+            if wallet.venue not in venues:
+                raise ValueError(f"wallets: wallet {wallet.name!r} names the unknown venue {wallet.venue!r}")
+            if wallet.venue == "exchange" and self.mode is Mode.LIVE:
+                raise ValueError(f"wallets: wallet {wallet.name!r}: our own exchange does not run in live mode")
         return self
 
     @model_validator(mode="after")

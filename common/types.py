@@ -96,6 +96,16 @@ class Outcome(StrEnum):
     UNKNOWN = "UNKNOWN"
 
 
+class RetryClass(StrEnum):
+    """What may be tried next with a request that did not end DONE."""
+
+    NEVER = "NEVER"
+    AFTER = "AFTER"
+    """The same request, after `retry_after_ms`."""
+    LOOK_UP = "LOOK_UP"
+    """Nothing before the venue was asked what became of it."""
+
+
 class FeedState(StrEnum):
     """How far one feed can be trusted."""
 

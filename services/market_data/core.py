@@ -100,7 +100,7 @@ class Board:
         self._forget_closed()
         return effects + self.feeds.take()
 
-    def open_tokens(self) -> list[tuple[str, str]]:
+    def open_tokens(self) -> list[tuple[str, ...]]:
         """Token pairs of the markets to follow."""
         return [market.token_ids for market in self._markets.values() if market.accepting]
 

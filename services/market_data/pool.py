@@ -89,7 +89,7 @@ class Pool:
 
     # --- what is followed ---
 
-    def follow(self, pairs: Sequence[tuple[str, str]]) -> list[Order]:
+    def follow(self, pairs: Sequence[tuple[str, ...]]) -> list[Order]:
         """Make the followed tokens exactly these pairs."""
         wanted = {token_id for pair in pairs for token_id in pair}
         orders = self._remove([token_id for token_id in self._home if token_id not in wanted])

@@ -29,7 +29,7 @@ class Hit(NamedTuple):
 class PrintsOnce:
     """The prints of one market."""
 
-    def __init__(self, token_ids: tuple[str, str]) -> None:
+    def __init__(self, token_ids: tuple[str, ...]) -> None:
         self._token_ids = token_ids
         self._counts: OrderedDict[Hit, list[int]] = OrderedDict()
 

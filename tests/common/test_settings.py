@@ -64,7 +64,7 @@ def test_the_environment_overrides_a_key(monkeypatch: pytest.MonkeyPatch) -> Non
         ("POLYEXEC_mirror__speed", "5", "POLYEXEC_mirror__speed"),
         ("polyexec_miror__speed", "5", "polyexec_miror__speed"),
         ("POLYEXEC_WALLETS", '[{"name": "../main"}]', "wallets.0.name"),
-        ("POLYEXEC_WALLETS", '[{"name": "main", "venue": "kalshi"}]', "wallets.0.venue"),
+        ("POLYEXEC_WALLETS", '[{"name": "main", "venue": "kalshi"}]', "wallets"),
         ("POLYEXEC_WALLETS", '[{"name": "main", "funder": "0x12"}]', "wallets.0.funder"),
         ("POLYEXEC_WALLETS", '[{"name": "main", "signature_type": 2}]', "wallets.0"),
         ("POLYEXEC_MODE", "fantasy", "mode"),

@@ -17,6 +17,8 @@ import msgspec
 from common.messages import MESSAGES, Message, encode
 
 FILE = Path(__file__).with_name("messages.json")
+PAIRS = frozenset({"outcomes", "token_ids"})
+"""Fields that always held two, and were released as such."""
 
 
 def sample(kind: Any, name: str = "") -> Any:
@@ -24,6 +26,8 @@ def sample(kind: Any, name: str = "") -> Any:
     origin, args = get_origin(kind), get_args(kind)
     if origin is list:
         return [sample(args[0], name)]
+    if origin is tuple and name in PAIRS:
+        return (sample(args[0], name),) * 2
     if origin is tuple:
         return tuple(sample(arg, name) for arg in args if arg is not Ellipsis)
     if origin is dict:

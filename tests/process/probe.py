@@ -36,7 +36,7 @@ class Probe:
         if view is not None and self._seen is not None:
             self._seen(view)
 
-    async def tokens(self) -> dict[str, tuple[str, str]]:
+    async def tokens(self) -> dict[str, tuple[str, ...]]:
         """Token pairs of all markets by condition id."""
         report = await self.edge.request("market_data", GetMarkets(new_request_id()))
         assert isinstance(report, MarketsReport)

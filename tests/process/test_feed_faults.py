@@ -23,7 +23,7 @@ from tests.process.truth import Truth, Watch
 
 QUIET_S, AUDIT_S, GRACE_S, FIRST_BOOK_S, LATE_S, DEAD_S = 0.5, 1.0, 0.3, 1.0, 1.0, 3.0
 SLACK_S = 4.0
-"""For a machine with two cores and other work on them: a CI run once needed 1.6 s. What is asserted is that a wrong book ends."""
+"""For two cores with other work on them (a CI run once needed 1.6 s): what is asserted is that a wrong book ends."""
 BACKOFF_S = 4.0
 REPAIRED_S = 15.0
 PROCESSES = ("exchange", "polymarket_sim", "mirror", "market_data")
