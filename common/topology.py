@@ -48,7 +48,12 @@ INBOXES: tuple[Inbox, ...] = (
     Inbox("gateway.cancel", "gateway", ("executor",), "cancels", 10_000, "sender keeps"),
     Inbox("gateway.action", "gateway", ("executor",), "places, queries", 10_000, "sender keeps"),
     Inbox(
-        "exchange.command", "exchange", ("polymarket_sim", "mirror", "cli"), "commands, queries", 10_000, "asked again"
+        "exchange.command",
+        "exchange",
+        ("polymarket_sim", "mirror", "gateway", "user_data", "market_data", "cli"),
+        "commands, queries",
+        10_000,
+        "asked again",
     ),
     Inbox("market_data.ask", "market_data", (ANYONE,), "queries, snapshot requests", 1_000, "asked again"),
     Inbox("user_data.ask", "user_data", (ANYONE,), "snapshot requests", 1_000, "asked again"),

@@ -1,7 +1,7 @@
-"""The shell of user_data: one WebSocket of one wallet on one side, the lane "user_events" on the other.
+"""Polymarket's user channel: one WebSocket of one wallet on one side, the lane "user_events" on the other.
 
 Every message is core.py's. When the lane is full the connection is dropped and nothing more is taken until there is
-room: the loss is then told first, so that the executor catches up instead of missing events in silence.
+room (outlet.py).
 """
 
 from __future__ import annotations
@@ -12,15 +12,12 @@ from random import Random
 
 from common.backoff import ExponentialBackoff
 from common.edge import Edge
-from common.messages import Message
 from common.types import FeedState
 from common.venues.polymarket.auth import L2Credentials
 from common.venues.polymarket.user import subscribe_frame
 from common.ws import Loss, LossKind, WsClient
 from services.user_data.core import UserFeed
-
-LANE = "user_events"
-LANE_FULL = "the executor does not take events: the lane is full"
+from services.user_data.outlet import LANE_FULL, Outlet
 
 
 class UserChannel:
@@ -40,11 +37,8 @@ class UserChannel:
         self.feed = feed
         self._edge = edge
         self._creds = creds
-        self._on_change = on_change
         self._wall_ns = wall_ns
-        self._sent = 0
-        self._owes_loss = False
-        self._shown = feed.state
+        self._outlet = Outlet(edge, feed, on_change=on_change, on_full=self._drop, wall_ns=wall_ns)
         settings = edge.settings.user_data
         self._ws = WsClient(
             edge.settings.polymarket.user_ws_url,
@@ -60,45 +54,24 @@ class UserChannel:
         await self._ws.run()
 
     def on_reader_restarted(self) -> None:
-        self._put(self.feed.on_reader_restarted(self._wall_ns(), "the reader restarted"))
+        self._outlet.on_reader_restarted()
+
+    def _drop(self) -> None:
+        self._ws.drop(LANE_FULL)
 
     # --- WsHandler ---
 
     def on_connected(self) -> Sequence[bytes]:
-        self._put(self.feed.on_opened(self._wall_ns()))
+        self._outlet.put(self.feed.on_opened(self._wall_ns()))
         return [subscribe_frame(self._creds)]
 
     def on_pong(self) -> None:
-        self._put(self.feed.on_heard(self._wall_ns()))
+        self._outlet.put(self.feed.on_heard(self._wall_ns()))
 
     def on_frame(self, raw: bytes) -> None:
-        self._put(self.feed.on_frame(raw, self._wall_ns()))
+        self._outlet.put(self.feed.on_frame(raw, self._wall_ns()))
 
     def on_lost(self, loss: Loss) -> None:
         state = FeedState.STALE if loss.kind is LossKind.SILENT else FeedState.CLOSED
         self._edge.log.warning("user_feed_lost", wallet=self.feed.wallet, kind=loss.kind.value, text=loss.text)
-        self._put(self.feed.on_lost(state, f"{loss.kind.value}: {loss.text}", self._wall_ns()))
-
-    # --- the lane ---
-
-    def _put(self, messages: Sequence[Message]) -> None:
-        """Send in order. What finds no room is given up together with the connection; the loss is told once there is
-        room again, before anything newer."""
-        if self._owes_loss:
-            self._owes_loss = not self._send_all(self.feed.on_reader_restarted(self._wall_ns(), LANE_FULL))
-        if self._owes_loss or not self._send_all(messages):
-            self._owes_loss = True
-            self._edge.counters["lane_full"] += 1
-            self._ws.drop(LANE_FULL)
-        self._edge.counters.update(self.feed.counters)
-        self.feed.counters.clear()
-        if self.feed.state is not self._shown:
-            self._shown = self.feed.state
-            self._on_change()
-
-    def _send_all(self, messages: Sequence[Message]) -> bool:
-        for message in messages:
-            if not self._edge.send(LANE, f"{self.feed.wallet}:{self._sent + 1}", message):
-                return False
-            self._sent += 1
-        return True
+        self._outlet.put(self.feed.on_lost(state, f"{loss.kind.value}: {loss.text}", self._wall_ns()))

@@ -7,48 +7,21 @@ happened in between is the executor's to catch up. Other people's legs of a trad
 
 from __future__ import annotations
 
-from collections import Counter
-
 from common.errors import Refusal
-from common.messages import Message, UserFeedChanged, VenueFill, VenueOrderChanged
-from common.types import FeedState
+from common.messages import Message, VenueFill, VenueOrderChanged
 from common.venues.polymarket.user import OrderEvent, TradeEvent, own_fills, parse_user_frame
+from services.user_data.life import TEXT_MAX, FeedLife
 
 VENUE = "polymarket"
-_TEXT_MAX = 200
 
 
-class UserFeed:
+class UserFeed(FeedLife):
     """One wallet's user channel."""
 
     def __init__(self, wallet: str, api_key: str, addresses: frozenset[str]) -> None:
-        self.wallet = wallet
-        self.state = FeedState.CONNECTING
-        self.reason = "not connected yet"
-        self.counters: Counter[str] = Counter()
+        super().__init__(VENUE, wallet)
         self._api_key = api_key
         self._addresses = addresses
-
-    def on_opened(self, wall_ns: int) -> list[Message]:
-        """Connected and subscribed; the channel acknowledges nothing, so nothing is known before it is heard."""
-        return self._change(FeedState.CONNECTING, "subscribing", wall_ns)
-
-    def on_heard(self, wall_ns: int) -> list[Message]:
-        """A PONG or a frame after (re)connecting: events arrive from here on. Anything earlier must be caught up."""
-        if self.state is FeedState.LIVE:
-            return []
-        return self._change(FeedState.LIVE, "", wall_ns)
-
-    def on_lost(self, state: FeedState, reason: str, wall_ns: int) -> list[Message]:
-        """`state`: STALE when the venue went silent, CLOSED when the connection ended or could not be made."""
-        return self._change(state, reason[:_TEXT_MAX], wall_ns)
-
-    def on_reader_restarted(self, wall_ns: int, reason: str) -> list[Message]:
-        """The reader may have missed something and must catch up: it is told a loss, and then the present state."""
-        told: list[Message] = [self._told(FeedState.CONNECTING, reason, wall_ns)]
-        if self.state is not FeedState.CONNECTING:
-            told.append(self._told(self.state, self.reason, wall_ns))
-        return told
 
     def on_frame(self, raw: bytes, wall_ns: int) -> list[Message]:
         """The messages of one frame. What cannot be read ends trust in the feed: it may have been a fill."""
@@ -80,7 +53,7 @@ class UserFeed:
                 event.venue_order_id,
                 event.kind.value,
                 event.status.value,
-                event.status_text[:_TEXT_MAX],
+                event.status_text[:TEXT_MAX],
                 event.size_matched,
                 event.event_ns or wall_ns,
             )
@@ -117,16 +90,5 @@ class UserFeed:
         ]
 
     def _unreadable(self, problem: str, wall_ns: int) -> list[Message]:
-        """Say that something was missed, and that what follows is heard again: the executor catches up in between."""
         self.counters["frames_unreadable"] += 1
-        lost = self._change(FeedState.SUSPECT, f"unreadable: {problem}"[:_TEXT_MAX], wall_ns)
-        return lost + self.on_heard(wall_ns)
-
-    def _change(self, state: FeedState, reason: str, wall_ns: int) -> list[Message]:
-        if (state, reason) == (self.state, self.reason):
-            return []
-        self.state, self.reason = state, reason
-        return [self._told(state, reason, wall_ns)]
-
-    def _told(self, state: FeedState, reason: str, wall_ns: int) -> Message:
-        return UserFeedChanged(VENUE, self.wallet, state, reason, wall_ns)
+        return self.on_missed(f"unreadable: {problem}", wall_ns)

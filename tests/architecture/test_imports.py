@@ -89,6 +89,9 @@ SHELLS = {
     "services.recorder.follow": "the bus and the clock",
     "services.recorder.writer": "a thread",
     "services.user_data.channel": "WebSockets",
+    "services.user_data.exchange_feed": "the bus and the clock",
+    "services.user_data.openers": "reads secret files",
+    "services.user_data.outlet": "the bus and the clock",
 }
 
 

@@ -14,8 +14,9 @@ from common.backoff import ExponentialBackoff
 from common.messages import UserFeedChanged, VenueOrderChanged
 from common.types import FeedState
 from common.venues.polymarket.auth import L2Credentials
-from services.user_data.channel import LANE, LANE_FULL, UserChannel
+from services.user_data.channel import UserChannel
 from services.user_data.core import UserFeed
+from services.user_data.outlet import LANE, LANE_FULL
 from tests.services.fake_edge import FakeEdge, settings_for
 from tests.services.user_data.test_core import ADDRESS, KEY, ORDER
 
