@@ -1,75 +1,22 @@
 """The fault switch: named faults with parameters, off at every start, switched at run time by the control port.
 
 In: a name, on or off, and parameters. Out: what the server asks before it acts, and how often each fault has struck.
-Pure. Later parts add rows to FAULTS and the one question that reads them; a fault nobody asks about does not exist.
+Pure: which of a hundred a fault strikes follows from its seed alone. A fault nobody asks about does not exist.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Final, NamedTuple, TypeGuard
+from hashlib import blake2b
+from typing import Final
 
 from common.errors import Refusal
 from common.reasons import Reason
+from services.polymarket_sim.endpoints import endpoints_in
+from services.polymarket_sim.parameters import TIMES, ChoiceParameter, Fault, Parameter, TextParameter, Values
+from services.polymarket_sim.rest_fault_table import REST_FAULTS
 
-
-class Parameter(NamedTuple):
-    """A whole number between two limits."""
-
-    default: int
-    minimum: int
-    maximum: int
-    meaning: str
-
-    def refusal_of(self, value: object) -> str:
-        """What a value should be, when it is not; empty when it may be used."""
-        if _is_number(value) and self.minimum <= value <= self.maximum:
-            return ""
-        return f"is a whole number from {self.minimum} to {self.maximum}"
-
-
-class ChoiceParameter(NamedTuple):
-    """One of a few whole numbers."""
-
-    default: int
-    choices: tuple[int, ...]
-    meaning: str
-
-    def refusal_of(self, value: object) -> str:
-        if _is_number(value) and value in self.choices:
-            return ""
-        return f"is one of {', '.join(map(str, self.choices))}"
-
-
-class TextParameter(NamedTuple):
-    """A short text; it must be given when it has no default of `length_min`."""
-
-    default: str
-    length_min: int
-    length_max: int
-    meaning: str
-
-    def refusal_of(self, value: object) -> str:
-        if isinstance(value, str) and self.length_min <= len(value) <= self.length_max:
-            return ""
-        return f"is a text of {self.length_min} to {self.length_max} characters"
-
-
-AnyParameter = Parameter | ChoiceParameter | TextParameter
-
-
-class Fault(NamedTuple):
-    """`feed`: changes what leaves on the market channel, so the hot path must look at it."""
-
-    meaning: str
-    parameters: Mapping[str, AnyParameter]
-    feed: bool = False
-
-
-Values = dict[str, int | str]
-
-_TIMES = Parameter(0, 0, 1_000_000, "how often before it switches itself off; 0 is until switched off")
 _EVERY = Parameter(10, 1, 1_000_000, "each Nth event frame of a connection")
 TOKEN: Final = "token"
 """The parameter that holds token ids, with commas between them."""
@@ -78,36 +25,35 @@ _TOKENS = TextParameter("", 1, 2_000, "token ids, with commas between them")
 FAULTS: Final[dict[str, Fault]] = {
     "http_delay_ms": Fault(
         "every HTTP answer of the venue comes later",
-        {"ms": Parameter(250, 0, 60_000, "how much later"), "times": _TIMES},
+        {"ms": Parameter(250, 0, 60_000, "how much later"), "times": TIMES},
     ),
-    "post_order_timeout": Fault("orders are accepted and the answer never comes", {"times": _TIMES}),
-    "drop_user_events": Fault("events of the user channel are lost", {"times": _TIMES}),
+    "drop_user_events": Fault("events of the user channel are lost", {"times": TIMES}),
     "freeze_market_feed": Fault("the market channel stays open and says nothing", {}, feed=True),
     "freeze_token": Fault(
         "nothing more is said about some tokens, while everything else goes on",
         {
             TOKEN: _TOKENS,
             "everywhere": Parameter(0, 0, 1, "1: on every connection; 0: on those that are open now"),
-            "times": _TIMES,
+            "times": TIMES,
         },
         feed=True,
     ),
     "withhold_first_book": Fault(
         "a subscription gets no first book",
-        {TOKEN: _TOKENS._replace(length_min=0, meaning="of these tokens; empty is of every one"), "times": _TIMES},
+        {TOKEN: _TOKENS._replace(length_min=0, meaning="of these tokens; empty is of every one"), "times": TIMES},
     ),
     "drop_market_events": Fault(
-        "event frames of the market channel are lost", {"every": _EVERY, "times": _TIMES}, feed=True
+        "event frames of the market channel are lost", {"every": _EVERY, "times": TIMES}, feed=True
     ),
-    "duplicate_market_events": Fault("event frames are sent twice", {"every": _EVERY, "times": _TIMES}, feed=True),
+    "duplicate_market_events": Fault("event frames are sent twice", {"every": _EVERY, "times": TIMES}, feed=True),
     "reorder_market_events": Fault(
-        "an event frame follows the next one of its market", {"every": _EVERY, "times": _TIMES}, feed=True
+        "an event frame follows the next one of its market", {"every": _EVERY, "times": TIMES}, feed=True
     ),
-    "garbage_frames": Fault("an event frame is no JSON", {"every": _EVERY, "times": _TIMES}, feed=True),
-    "half_json_frames": Fault("an event frame is cut in the middle", {"every": _EVERY, "times": _TIMES}, feed=True),
+    "garbage_frames": Fault("an event frame is no JSON", {"every": _EVERY, "times": TIMES}, feed=True),
+    "half_json_frames": Fault("an event frame is cut in the middle", {"every": _EVERY, "times": TIMES}, feed=True),
     "oversized_frames": Fault(
         "a huge frame follows an event frame",
-        {"mb": Parameter(9, 1, 15, "how huge"), "every": _EVERY, "times": _TIMES},
+        {"mb": Parameter(9, 1, 15, "how huge"), "every": _EVERY, "times": TIMES},
         feed=True,
     ),
     "slow_drip": Fault(
@@ -122,12 +68,13 @@ FAULTS: Final[dict[str, Fault]] = {
         {
             "status": ChoiceParameter(503, (429, 500, 502, 503), "the HTTP status"),
             "retry_after_s": Parameter(1, 0, 3_600, "said with a 429"),
-            "times": _TIMES,
+            "times": TIMES,
         },
     ),
     "stale_books": Fault(
-        "GET /book and POST /books answer the books of the moment this was switched on", {"times": _TIMES}
+        "GET /book and POST /books answer the books of the moment this was switched on", {"times": TIMES}
     ),
+    **REST_FAULTS,
 }
 
 
@@ -142,6 +89,8 @@ class FaultSwitch:
         self._on: dict[str, Values] = {}
         self._last_connection: dict[str, int] = {}
         self._switched_on: Counter[str] = Counter()
+        self._asked: Counter[str] = Counter()
+        """How often each fault with a percentage was asked about since it was switched on."""
 
     def set(self, name: str, on: bool, parameters: Mapping[str, object], last_connection: int = 0) -> None:
         """Switch a fault. Raises Refusal naming the fault or parameter that does not exist or is out of range.
@@ -157,6 +106,7 @@ class FaultSwitch:
             self._on[name] = given | {key: _checked(name, fault, key, value) for key, value in defaults.items()}
             self._last_connection[name] = last_connection
             self._switched_on[name] += 1
+            self._asked[name] = 0
         else:
             self._on.pop(name, None)
         self._look()
@@ -179,7 +129,7 @@ class FaultSwitch:
     def use(self, name: str) -> Values | None:
         """The parameters of a fault that strikes now: it is counted, and its `times` count down."""
         values = self._on.get(name)
-        if values is None:
+        if values is None or not self._chosen(name, values):
             return None
         self.struck[name] += 1
         times = values.get("times")
@@ -189,6 +139,20 @@ class FaultSwitch:
         elif isinstance(times, int) and times:
             self._on[name] = {**values, "times": times - 1}
         return values
+
+    def use_at(self, name: str, endpoint: str) -> Values | None:
+        """The same for a fault of some endpoints only."""
+        values = self._on.get(name)
+        if values is None or endpoint not in endpoints_in(str(values["endpoints"])):
+            return None
+        return self.use(name)
+
+    def _chosen(self, name: str, values: Values) -> bool:
+        percent = values.get("percent")
+        if percent is None:
+            return True
+        self._asked[name] += 1
+        return draw(int(values["seed"]), self._asked[name]) % 100 < int(percent)
 
     def _look(self) -> None:
         self.feed_is_faulty = any(FAULTS[name].feed for name in self._on)
@@ -206,20 +170,21 @@ class FaultSwitch:
         ]
 
 
+def draw(seed: int, number: int) -> int:
+    """A number of 64 bits that follows from both and looks like chance."""
+    return int.from_bytes(blake2b(f"{seed}:{number}".encode(), digest_size=8).digest(), "big")
+
+
 def _checked(name: str, fault: Fault, key: str, value: object) -> int | str:
     parameter = fault.parameters.get(key)
     if parameter is None:
         raise Refusal(Reason.BAD_REQUEST, f"{name} has no parameter {key[:60]!r}", key[:60])
     problem = parameter.refusal_of(value)
     if problem:
-        reason = Reason.BAD_REQUEST if isinstance(parameter, TextParameter) else Reason.BAD_NUMBER
+        reason = Reason.BAD_REQUEST if isinstance(parameter.default, str) else Reason.BAD_NUMBER
         raise Refusal(reason, f"{key} {problem}", key)
     assert isinstance(value, int | str)
     return value
-
-
-def _is_number(value: object) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def tokens_in(value: object) -> list[str]:

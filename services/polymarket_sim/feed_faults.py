@@ -18,7 +18,8 @@ from common.venues.polymarket.market import (
     UnknownEvent,
 )
 from common.venues.polymarket.wire import encode_json
-from services.polymarket_sim.faults import TOKEN, FaultSwitch, Values, tokens_in
+from services.polymarket_sim.faults import TOKEN, FaultSwitch, tokens_in
+from services.polymarket_sim.parameters import Values
 
 GARBAGE: Final = b"\x00 not json {{{"
 """UTF-8, as a text frame must be: of any other, many libraries end the connection before the client sees it."""

@@ -80,5 +80,9 @@ def test_the_defaults_may_be_given_too(name: str, parameter: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(FAULTS))
-def test_the_runbook_says_what_each_fault_looks_like(name: str) -> None:
-    assert f"`{name}`" in (ROOT / "docs" / "runbook.md").read_text()
+def test_the_page_of_the_simulator_has_a_row_for_each_fault_and_parameter(name: str) -> None:
+    page = (ROOT / "docs" / "simulator.md").read_text().splitlines()
+    (row,) = [line for line in page if line.startswith(f"| `{name}` |")]
+    assert FAULTS[name].meaning in row
+    for key, parameter in FAULTS[name].parameters.items():
+        assert f"`{key}` {parameter.default}" in row or parameter.default == ""
