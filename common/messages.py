@@ -1263,6 +1263,40 @@ class VenueModeChanged(Message, frozen=True):
     at_ns: int
 
 
+# --- gateway -> signer, when keys live in a process of their own ---
+
+
+class GetSigner(Message, frozen=True):
+    """Whether the signer holds the key of this wallet, and whose key it is."""
+
+    request_id: str
+    wallet: str
+
+
+class SignerReady(Message, frozen=True):
+    """`address` is the key's own; what the wallet's orders are signed as follows from its signature type."""
+
+    request_id: str
+    wallet: str
+    address: str
+
+
+class SignOrder(Message, frozen=True):
+    """Sign exactly `pinned`, whose digest must be `venue_order_id`. The same order again gives the same signature."""
+
+    request_id: str
+    wallet: str
+    pinned: bytes
+    venue_order_id: str
+
+
+class SignedOrder(Message, frozen=True):
+    """The signature as it is posted, wrapped where the wallet is a deposit wallet."""
+
+    request_id: str
+    signature: bytes
+
+
 # --- user_data -> executor ---
 
 

@@ -165,11 +165,16 @@ def order_id(order: Order, chain_id: int, neg_risk: bool, version: int) -> str:
 
 def sign_order(order: Order, signer: Signer, chain_id: int, neg_risk: bool, version: int) -> str:
     """The signature text to post, wrapped when the order belongs to a deposit wallet."""
+    return "0x" + order_signature(order, signer, chain_id, neg_risk, version).hex()
+
+
+def order_signature(order: Order, signer: Signer, chain_id: int, neg_risk: bool, version: int) -> bytes:
+    """The same as bytes."""
     domain = domain_separator(version, chain_id, neg_risk)
     if order.signature_type != POLY_1271:
-        return signer.sign_digest(order_digest(order, domain))
+        return signer.sign(order_digest(order, domain))
     contents = struct_hash(order)
-    inner = signer.sign_digest(deposit_wallet_digest(contents, domain, chain_id, order.signer))
+    inner = signer.sign(deposit_wallet_digest(contents, domain, chain_id, order.signer))
     return wrap_deposit_wallet(inner, domain, contents)
 
 

@@ -1,7 +1,7 @@
 """Keccak, addresses, EIP-712 words and domains, and secp256k1 signatures, all in C underneath.
 
 In: bytes to hash, digests to sign, signatures to check. Out: digests, 0x texts, checksum addresses. Deterministic
-(RFC 6979, low s). A Signer never shows its key: not in repr, errors, copies or pickles. Bad signatures are refusals.
+(RFC 6979, low s). The key itself is in walletkey.py alone; a Signer adds its address. Bad signatures are refusals.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import re
 from functools import lru_cache
 from typing import Final, NamedTuple, NoReturn
 
-from coincurve import PrivateKey, PublicKey
+from coincurve import PublicKey
 
-from common.errors import ConfigError, Refusal
+from common.errors import Refusal
 from common.reasons import Reason
 from common.venues.polymarket.contracts import (
     DOMAIN_TYPE,
@@ -23,6 +23,7 @@ from common.venues.polymarket.contracts import (
     WALLET_VERSION,
     exchange_address,
 )
+from common.venues.polymarket.walletkey import WalletKey
 
 try:
     from sha3 import keccak_256
@@ -42,7 +43,6 @@ except ImportError:  # safe-pysha3 is built for Linux only
 
 _HEX = re.compile(r"0x(?:[0-9a-fA-F]{2})*", re.ASCII)
 _HALF_ORDER = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
-_V_TEXT = ("1b", "1c", "1d", "1e")
 _WALLET_SIGN_TYPEHASH = keccak(WALLET_SIGN_TYPE.encode())
 _WALLET_NAME_HASH = keccak(WALLET_NAME.encode())
 _WALLET_VERSION_HASH = keccak(WALLET_VERSION.encode())
@@ -52,27 +52,25 @@ _WRAPPED_LENGTH = 65 + 32 + 32 + len(_ORDER_TYPE_BYTES) + 2
 
 
 class Signer:
-    """One wallet key. Only the gateway (and tests) should ever hold one."""
+    """One wallet key and its address. Only the gateway or the signer process (and tests) should ever hold one."""
 
-    __slots__ = ("_sign", "address")
+    __slots__ = ("_key", "address", "sign")
 
     address: str
 
-    def __init__(self, key: bytes) -> None:
-        if len(key) != 32:
-            raise ConfigError("wallet_key", "a private key has exactly 32 bytes")
-        try:
-            private = PrivateKey(key)
-        except ValueError:
-            # `from None`: the library's error may quote the key.
-            raise ConfigError("wallet_key", "not a valid secp256k1 private key") from None
-        self._sign = private.sign_recoverable
-        self.address = _address_of(private.public_key)
+    def __init__(self, key: bytes | bytearray | WalletKey) -> None:
+        self._key = key if isinstance(key, WalletKey) else WalletKey(key)
+        self.sign = self._key.sign
+        """The 65 bytes r, s, v (27 or 28) over a 32-byte digest."""
+        self.address = _address_of(self._key.public)
 
     def sign_digest(self, digest: bytes) -> str:
-        """0x + r + s + v (27 or 28) over a 32-byte digest."""
-        raw: bytes = self._sign(digest, None)
-        return "0x" + raw[:64].hex() + _V_TEXT[raw[64]]
+        """The same as a 0x text."""
+        return "0x" + self.sign(digest).hex()
+
+    def close(self) -> None:
+        """Overwrite the key: whatever is asked to be signed later is refused."""
+        self._key.close()
 
     def __repr__(self) -> str:
         return f"Signer({self.address})"
@@ -93,7 +91,7 @@ def recover_address(digest: bytes, signature: str | bytes) -> str:
         public = PublicKey.from_signature_and_message(raw[:64] + bytes((recovery,)), digest, hasher=None)
     except ValueError as error:
         raise _bad_signature() from error
-    return _address_of(public)
+    return _address_of(public.format(compressed=False)[1:])
 
 
 def signature_bytes(signature: str | bytes) -> bytes:
@@ -164,10 +162,10 @@ def deposit_wallet_digest(contents_hash: bytes, domain: bytes, chain_id: int, wa
     return keccak(b"\x19\x01" + domain + wrapped)
 
 
-def wrap_deposit_wallet(inner: str, domain: bytes, contents_hash: bytes) -> str:
+def wrap_deposit_wallet(inner: bytes, domain: bytes, contents_hash: bytes) -> bytes:
     """The signature a deposit wallet verifies: inner, domain, order hash, order type text and its length."""
     length = len(_ORDER_TYPE_BYTES).to_bytes(2, "big")
-    return inner + (domain + contents_hash + _ORDER_TYPE_BYTES + length).hex()
+    return inner + domain + contents_hash + _ORDER_TYPE_BYTES + length
 
 
 def unwrap_deposit_wallet(signature: str | bytes) -> DepositWalletSignature:
@@ -179,8 +177,8 @@ def unwrap_deposit_wallet(signature: str | bytes) -> DepositWalletSignature:
     return DepositWalletSignature(raw[:65], raw[65:97], raw[97:129])
 
 
-def _address_of(public: PublicKey) -> str:
-    return checksum_address("0x" + keccak(public.format(compressed=False)[1:])[12:].hex())
+def _address_of(public: bytes) -> str:
+    return checksum_address("0x" + keccak(public)[12:].hex())
 
 
 def _bad_signature() -> Refusal:
