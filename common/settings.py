@@ -20,7 +20,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from common.errors import ConfigError
+from common.fixed import parse_micros
 from common.policies import Risk, checked_decimal, read_policy_file
+from common.topology import processes_of
+from common.venues.polymarket.limits import DEFAULT_TIER, TIERS
 
 ROOT = Path(__file__).resolve().parent.parent
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
@@ -212,10 +215,52 @@ class UserData(Section):
 
 
 class Gateway(Section):
+    """`signer` says where wallet keys are: "inside" the gateway, or in a "process" of their own (docs/signer.md)."""
+
+    signer: str = Field(default="inside", pattern="^(inside|process)$")
     connect_timeout_ms: int = Field(default=2000, ge=10, le=60_000)
     request_timeout_ms: int = Field(default=5000, ge=10, le=60_000)
     in_flight_max: int = Field(default=64, ge=1, le=10_000)
     queue_max: int = Field(default=1000, ge=1, le=100_000)
+
+
+class Limits(Section):
+    """How much of what venues allow is ours.
+
+    Polymarket: `share_percent` of what it allows an address (other programs may share it), `signer_percent` of what it
+    allows an API key, at `default_tier` until it names one; `reserve_percent` is kept for urgent cancels. Venues whose
+    limits are unknown get the default rate and burst (rate 0: no limit).
+    """
+
+    share_percent: int = Field(default=80, ge=10, le=100)
+    signer_percent: int = Field(default=90, ge=10, le=100)
+    reserve_percent: int = Field(default=25, ge=0, le=90)
+    default_tier: str = DEFAULT_TIER
+    default_rate_per_s: int = Field(default=10, ge=0, le=100_000)
+    default_burst: int = Field(default=20, ge=1, le=100_000)
+
+    @field_validator("default_tier")
+    @classmethod
+    def _known_tier(cls, value: str) -> str:
+        if value not in TIERS:
+            raise ValueError(f"{value!r} is not a tier: one of {', '.join(TIERS)}")
+        return value
+
+
+class Signer(Section):
+    """For `gateway.signer = "process"`: dollars of orders it signs for each wallet in any 60 seconds, 0 for no limit."""
+
+    notional_per_minute: str = "0"
+
+    @field_validator("notional_per_minute")
+    @classmethod
+    def _decimal(cls, value: str) -> str:
+        return checked_decimal(value)
+
+    @property
+    def limit(self) -> int:
+        """The same in micros."""
+        return parse_micros(self.notional_per_minute)
 
 
 class Execution(Section):
@@ -238,6 +283,7 @@ class Execution(Section):
     position_tolerance: str = "0.01"
     on_gap: str = Field(default="keep", pattern="^(keep|cancel_all)$")
     wind_down_ms: int = Field(default=30_000, ge=1000, le=600_000)
+    wallet_cancel: bool = True
     depth_tokens_max: int = Field(default=1_000, ge=2, le=20_000)
     place_deadline_ms: int = Field(default=5000, ge=100, le=600_000)
     request_life_ms: int = Field(default=30_000, ge=1000, le=600_000)
@@ -274,6 +320,8 @@ class Settings(BaseSettings):
     recorder: Recorder = Recorder()
     user_data: UserData = UserData()
     gateway: Gateway = Gateway()
+    signer: Signer = Signer()
+    limits: Limits = Limits()
     execution: Execution = Execution()
     risk: Risk = Risk()
 
@@ -321,6 +369,10 @@ class Settings(BaseSettings):
         for wallet in self.wallets:
             if wallet.venue not in venues:
                 raise ValueError(f"wallets: wallet {wallet.name!r} names the unknown venue {wallet.venue!r}")
+            if wallet.signature_type == 3 and self.polymarket.protocol_version == 1:
+                raise ValueError(
+                    f"wallets: wallet {wallet.name!r}: signature_type 3 needs polymarket.protocol_version 2"
+                )
             if wallet.venue == "exchange" and self.mode is Mode.LIVE:
                 raise ValueError(f"wallets: wallet {wallet.name!r}: our own exchange does not run in live mode")
         return self
@@ -336,6 +388,11 @@ class Settings(BaseSettings):
             if policy.account and policy.account not in names:
                 raise ValueError(f"risk.policies.{position}.account: {policy.account!r} is no account")
         return self
+
+    @property
+    def processes(self) -> tuple[str, ...]:
+        """Every process that runs with these settings, in data-flow order."""
+        return processes_of(self.mode.value, ("signer",) if self.gateway.signer == "process" else ())
 
     def wallet_of(self, account: str) -> Wallet | None:
         """The wallet an account trades with; None for an unknown account."""
