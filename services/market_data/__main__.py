@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable, Callable
-from random import SystemRandom
 
 from common.edge import Edge
 from common.service import run_edge
-from services.market_data.feed import MarketFeed
+from services.market_data.openers import open_hub
 
 
 async def start(edge: Edge) -> Callable[[], Awaitable[None]] | None:
-    feed = MarketFeed(edge, rng=SystemRandom())
-    feed.start()
-    return feed.close
+    hub = open_hub(edge)
+    hub.start()
+    return hub.close
 
 
 def main() -> int:

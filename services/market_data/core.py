@@ -15,18 +15,7 @@ import msgspec
 from common.effects import Log, Now, Publish
 from common.errors import Refusal
 from common.instruments import Market
-from common.messages import (
-    BookReport,
-    BookSnapshot,
-    GetBook,
-    GetMarkets,
-    MarketListed,
-    MarketsReport,
-    MarketView,
-    Message,
-)
-from common.reasons import Reason
-from common.types import FeedState
+from common.messages import MarketListed
 from common.venues.polymarket.market import (
     BestBidAskEvent,
     BookEvent,
@@ -43,44 +32,35 @@ from common.venues.polymarket.market import (
     unknown_fields,
 )
 from common.venues.polymarket.wire import MILLI_NS, UNREADABLE, BookObject
-from services.market_data import token as topics
 from services.market_data.effects import Effect, FetchBooks
-from services.market_data.feeds import FEEDS, Feeds
+from services.market_data.feeds import Feeds
+from services.market_data.listing import INSTRUMENTS, Listing
 from services.market_data.rules import Rules
 
-INSTRUMENTS = "instruments"
 TOLD_MAX = 1_000
 STAMP_DIGITS = 13
 WITHOUT_LEVELS = frozenset({"last_trade_price", "best_bid_ask", "new_market", "market_resolved"})
 """Events that change no book: one that cannot be read is no reason to doubt any."""
 
 
-class Board:
-    """All markets of one venue. Call `flush` after the frames of one turn of the loop, `on_time` as time passes."""
+class Board(Listing[Feeds]):
+    """All markets of Polymarket. Call `flush` after the frames of one turn of the loop, `on_time` as time passes."""
 
     def __init__(self, rules: Rules, epoch: int) -> None:
-        self.counters: Counter[str] = Counter()
-        self.feeds = Feeds(rules, epoch, self.counters)
-        self._markets_max = rules.markets_max
-        self._markets: dict[str, Market] = {}
-        self._by_slug: dict[str, str] = {}
-        self._by_token: dict[str, str] = {}
+        counters: Counter[str] = Counter()
+        super().__init__(Feeds(rules, epoch, counters), rules.markets_max, counters)
         self._tick_changed_ns: dict[str, int] = {}
         self._unreadable = 0
         self._told: set[str] = set()
 
     # --- markets ---
 
-    @property
-    def markets(self) -> list[Market]:
-        return list(self._markets.values())
-
     def discovered(self, markets: Sequence[Market], began_mono_ns: int, now: Now) -> list[Effect]:
         """What a round of discovery found, that began at `began_mono_ns`: new markets and changes of known ones."""
         effects: list[Effect] = []
         for market in markets:
             known = self._markets.get(market.condition_id)
-            if known is None and (not market.accepting or len(self.open_tokens()) >= self._markets_max):
+            if known is None and (not market.accepting or not self.has_room()):
                 continue
             if known is not None and self._tick_changed_ns.get(market.condition_id, -1) >= began_mono_ns:
                 # The channel told of a new tick while the round was reading.
@@ -90,47 +70,9 @@ class Board:
         self._forget_closed()
         return effects + self.feeds.take()
 
-    def unwatched(self, condition_ids: Iterable[str], now: Now) -> list[Effect]:
-        """Nobody wants these markets any more."""
-        effects: list[Effect] = []
-        for condition_id in condition_ids:
-            market = self._markets.get(condition_id)
-            if market is not None and market.accepting:
-                effects += self._list(msgspec.structs.replace(market, accepting=False), now, "not watched any more")
-        self._forget_closed()
-        return effects + self.feeds.take()
-
-    def open_tokens(self) -> list[tuple[str, ...]]:
-        """Token pairs of the markets to follow."""
-        return [market.token_ids for market in self._markets.values() if market.accepting]
-
-    def _list(self, market: Market, now: Now, why_closed: str = "the market closed") -> list[Effect]:
-        known = self._markets.get(market.condition_id)
-        if known == market:
-            return []
-        if known is None and any(token_id in self._by_token for token_id in market.token_ids):
-            self.counters["markets_with_a_taken_token"] += 1
-            return []
-        self._markets[market.condition_id] = market
-        self._by_slug[market.slug] = market.condition_id
-        for token_id in market.token_ids:
-            self._by_token[token_id] = market.condition_id
-            if market.accepting:
-                self.feeds.follow(token_id, market.tick, now)
-        if not market.accepting:
-            self.feeds.end(market.token_ids, why_closed, now)
-        return [Publish(INSTRUMENTS, MarketListed(market))]
-
-    def _forget_closed(self) -> None:
-        """Closed markets are kept for questions, as long as there are no more of them than may be open."""
-        closed = [market for market in self._markets.values() if not market.accepting]
-        for market in closed[: max(0, len(closed) - self._markets_max)]:
-            del self._markets[market.condition_id]
-            self._by_slug.pop(market.slug, None)
-            self._tick_changed_ns.pop(market.condition_id, None)
-            for token_id in market.token_ids:
-                self._by_token.pop(token_id, None)
-            self.feeds.forget(market.token_ids)
+    def _forget(self, market: Market) -> None:
+        super()._forget(market)
+        self._tick_changed_ns.pop(market.condition_id, None)
 
     # --- connections ---
 
@@ -273,67 +215,3 @@ class Board:
                 self._told.add(name)
                 effects.append(Log(event, {"name": name}, "warning"))
         return effects
-
-    # --- answers ---
-
-    @property
-    def live_books(self) -> int:
-        return sum(token.state is FeedState.LIVE for token in self.feeds)
-
-    def live_snapshots(self) -> list[BookSnapshot]:
-        """Every book that can be trusted: how a recording begins."""
-        return [token.snapshot() for token in self.feeds if token.state is FeedState.LIVE]
-
-    def snapshot(self, topic: str, wall_ns: int) -> list[Message]:
-        """The messages that bring a new reader of a topic to the current state."""
-        if topic == INSTRUMENTS:
-            return [MarketListed(market) for market in self._markets.values()]
-        if topic == FEEDS:
-            return [token.status(wall_ns) for token in self.feeds]
-        kind, _, token_id = topic.partition(".")
-        token = self.feeds.get(token_id)
-        if token is None:
-            return []
-        match f"{kind}.":
-            case topics.BOOK:
-                return [token.snapshot()]
-            case topics.TOP:
-                return [token.top()]
-            case topics.DEPTH:
-                return [token.depth(self.feeds.depth_levels)]
-            case topics.FEED:
-                return [token.status(wall_ns)]
-            case _:
-                return []  # trades have no state
-
-    def report(self, query: GetMarkets) -> MarketsReport:
-        """Markets that match, two-sided ones first, otherwise in the order of discovery."""
-        wanted = query.query.strip().lower()
-        views = [self._view(market) for market in self._markets.values() if _matches(market, wanted)]
-        views.sort(key=lambda view: not (view.best_bids[0] and view.best_asks[0] and view.market.accepting))
-        return MarketsReport(query.request_id, views)
-
-    def book_report(self, query: GetBook) -> BookReport:
-        """The book of one outcome; outcome 0 when none is named. Raises Refusal naming the field."""
-        name = query.market.strip()
-        market = self._markets.get(self._by_slug.get(name) or self._by_token.get(name) or name)
-        if market is None:
-            text = f"no market has the slug, condition id or token id {name[:80]!r}"
-            raise Refusal(Reason.UNKNOWN_MARKET, text, "market")
-        if query.outcome:
-            index = market.outcome_index(query.outcome)
-        else:
-            index = market.index_of_token(name) if name in market.token_ids else 0
-        book = self.feeds[market.token_ids[index]].snapshot()
-        return BookReport(query.request_id, market, market.outcomes[index], book)
-
-    def _view(self, market: Market) -> MarketView:
-        first, second = (self.feeds[token_id] for token_id in market.token_ids)
-        tops = (first.book.best_prices, second.book.best_prices)
-        state = first.state if first.state is not FeedState.LIVE else second.state
-        return MarketView(market, (tops[0][0], tops[1][0]), (tops[0][1], tops[1][1]), state)
-
-
-def _matches(market: Market, wanted: str) -> bool:
-    texts = (market.slug, market.question, market.condition_id, *market.token_ids)
-    return not wanted or any(wanted in text.lower() for text in texts)

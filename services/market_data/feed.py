@@ -1,4 +1,4 @@
-"""The shell of market_data: discovery, market-channel connections and REST books in; streams and answers out.
+"""Polymarket's market data: discovery, market-channel connections and REST books in; streams and answers out.
 
 Every decision is core.py's (books, trust) or pool.py's (which connection). This file moves bytes and keeps time.
 """
@@ -21,8 +21,6 @@ from common.messages import (
     BookSnapshot,
     FeedFrame,
     FeedMark,
-    GetBook,
-    GetMarkets,
     GetWatchList,
     Message,
     UnwatchMarkets,
@@ -34,11 +32,12 @@ from common.venues.polymarket.market import add_frame, remove_frame, subscribe_f
 from common.venues.polymarket.wire import BookObject, encode_json, parse_book, parse_books
 from common.ws import Loss, WsClient
 from services.market_data.core import Board
-from services.market_data.discovery import Discovery
+from services.market_data.discovery import VENUE, Discovery
 from services.market_data.effects import Drop, Effect, FetchBooks, Keep, Move
 from services.market_data.feeds import CHECK_NS
 from services.market_data.pool import Add, Close, Open, Order, Pool, Remove
 from services.market_data.rules import Rules
+from services.market_data.source import Show
 from services.market_data.storage import WatchFile
 from services.market_data.watchlist import WatchList
 
@@ -88,7 +87,9 @@ class Line:
 
 
 class MarketFeed:
-    """Everything of one market_data process."""
+    """Everything of Polymarket in one market_data process (a Source, source.py)."""
+
+    venue = VENUE
 
     def __init__(self, edge: Edge, *, rng: Random) -> None:
         self.edge = edge
@@ -103,6 +104,7 @@ class MarketFeed:
         self._custom = settings.custom_features
         self._rest_trouble = self._trouble = ""
         self._was_live = False
+        self._show: Show = _unshown
         venue = edge.settings.polymarket
         self._gamma = self._client(venue.gamma_url)
         self._clob_setting = "polymarket.feed_clob_url" if venue.feed_clob_url else "polymarket.clob_url"
@@ -123,10 +125,9 @@ class MarketFeed:
             counters=self.edge.counters,
         )
 
-    def start(self) -> None:
-        self.edge.serve_asks(self.answer)
-        self.edge.serve_snapshots(self.snapshot)
-        self.edge.set_state("STARTING", "looking for markets")
+    def start(self, show: Show) -> None:
+        self._show = show
+        show(False, "looking for markets")
         self.edge.spawn(self._keep_discovering(), "discovery")
         self.edge.spawn(self._keep_time(), "time")
         self.edge.spawn(self._keep_watching(), "watch")
@@ -138,12 +139,8 @@ class MarketFeed:
     # --- bus ---
 
     def answer(self, query: Message, sender: str) -> list[Message]:
+        """The watch list's commands; what is asked of every venue is answered by hub.py."""
         del sender
-        self.perform(self.board.flush(_now()))
-        if isinstance(query, GetMarkets):
-            return [self.board.report(query)]
-        if isinstance(query, GetBook):
-            return [self.board.book_report(query)]
         if isinstance(query, GetWatchList):
             return [self.watch.report(query.request_id)]
         if isinstance(query, WatchMarkets | UnwatchMarkets):
@@ -158,13 +155,14 @@ class MarketFeed:
             self._look.set()
         return self.watch.commit(change)
 
-    def snapshot(self, topic: str) -> list[Message]:
+    def flush(self) -> None:
+        self.perform(self.board.flush(_now()))
+
+    def frames_snapshot(self) -> list[Message]:
+        """How a recording begins: the open connections and every book that can be trusted."""
         now = _now()
-        if topic == FRAMES:
-            opened = [self._mark(number, "OPENED", now) for number, line in self._lines.items() if line.is_open]
-            return [*opened, *self.board.live_snapshots()]
-        self.perform(self.board.flush(now))  # the snapshot holds what was applied: it is published first
-        return self.board.snapshot(topic, now.wall_ns)
+        opened = [self._mark(number, "OPENED", now) for number, line in self._lines.items() if line.is_open]
+        return [*opened, *self.board.live_snapshots()]
 
     def perform(self, effects: Iterable[Effect]) -> None:
         for effect in effects:
@@ -222,7 +220,7 @@ class MarketFeed:
 
     def _flush(self) -> None:
         self._flushing = False
-        self.perform(self.board.flush(_now()))
+        self.flush()
         if not self._was_live:
             self._show_state()
 
@@ -377,11 +375,15 @@ class MarketFeed:
         self._was_live = self._was_live or live > 0
         if self._was_live:
             doubtful = f"{open_tokens - live} of {open_tokens} books are not LIVE" if live < open_tokens else ""
-            self.edge.set_state("READY", self._trouble or doubtful)
+            self._show(True, self._trouble or doubtful)
         elif not self.board.markets:
-            self.edge.set_state("STARTING", self._trouble or "no tradable market found yet")
+            self._show(False, self._trouble or "no tradable market found yet")
         else:
-            self.edge.set_state("STARTING", "waiting for the first book")
+            self._show(False, "waiting for the first book")
+
+
+def _unshown(ready: bool, detail: str) -> None:
+    """Before it is started a feed has nothing to say of itself."""
 
 
 def _now() -> Now:

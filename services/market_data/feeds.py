@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 from common.book import Book
 from common.effects import Now, Publish
@@ -18,10 +18,11 @@ from common.messages import TradePrint
 from common.types import FeedState, Side
 from common.venues.polymarket.market import BestBidAskEvent, BookEvent, LastTradeEvent, PriceRow, PriceRows
 from common.venues.polymarket.wire import KNOWN_MICROS, MILLI_NS, BookObject, micros_text
-from services.market_data.effects import Drop, Effect, FetchBooks, Keep, Move
+from services.market_data.effects import Drop, FetchBooks, Keep, Move
 from services.market_data.rules import Rules
 from services.market_data.token import NO_STAMP, NOBODY, Candidate, Pending, TokenFeed, stamp_of
-from services.market_data.trust import Cause, after
+from services.market_data.tokens import LIVE, Tokens
+from services.market_data.trust import Cause
 from services.market_data.witness import (
     Budget,
     Held,
@@ -35,7 +36,6 @@ from services.market_data.witness import (
     replay,
 )
 
-FEEDS = "feeds"
 HELD_MAX = 5_000
 """Changes kept for one token while its book is fetched; above it the book is fetched again."""
 RETRY_NS = 250_000_000
@@ -46,42 +46,28 @@ CHECK_NS = 50_000_000
 """How often time is looked at: deadlines and witnesses are met within one of these."""
 FORGIVEN_NS = 600_000_000_000
 """A token that behaved this long may be moved again without a pause."""
-LIVE = FeedState.LIVE
 BUY = Side.BUY
 
 
-class Feeds:
-    """All tokens of one venue. `epoch` is where the tokens' epochs begin: above those of every earlier process.
+class Feeds(Tokens):
+    """All tokens of one venue.
 
-    `news` is what `take` will give; `stamp` the time of the last event that was in time, `lag_ms` how long the last
-    one took from the venue's clock to ours.
+    `stamp` is the time of the last event that was in time, `lag_ms` how long the last one took from the venue's clock
+    to ours.
     """
 
     def __init__(self, rules: Rules, epoch: int, counters: Counter[str]) -> None:
+        super().__init__(epoch, rules.depth_levels, rules.depth_every_ns)
         self.counters = counters
         self._rules = rules
-        self._epoch = epoch
-        self._tokens: dict[str, TokenFeed] = {}
-        self.news: list[Effect] = []
         self._pending: list[TokenFeed] = []
-        """Tokens with rows to be applied, and (below) tokens with changes to be published."""
-        self._dirty: list[TokenFeed] = []
-        self._depth_due: dict[TokenFeed, None] = {}
-        self._depth_mono_ns = self._checked_mono_ns = 0
+        """Tokens with rows to be applied."""
+        self._checked_mono_ns = 0
         self.stamp = NO_STAMP
         self.lag_ms = 0
         self._least_lag_ms: int | None = None
         self._dropped: set[int] = set()
         self._budget = Budget(rules.requests_per_s)
-
-    def __getitem__(self, token_id: str) -> TokenFeed:
-        return self._tokens[token_id]
-
-    def get(self, token_id: str) -> TokenFeed | None:
-        return self._tokens.get(token_id)
-
-    def __iter__(self) -> Iterator[TokenFeed]:
-        return iter(self._tokens.values())
 
     def sources(self) -> dict[int, set[str]]:
         """The tokens whose books go by each connection's events."""
@@ -90,41 +76,16 @@ class Feeds:
             tokens.setdefault(token.source, set()).add(token.token_id)
         return tokens
 
-    @property
-    def depth_levels(self) -> int:
-        return self._rules.depth_levels
-
     def pause_requests(self, until_mono_ns: int) -> None:
         self._budget.pause(until_mono_ns)
 
-    def take(self) -> list[Effect]:
-        """Everything decided since the last call, in order."""
-        out, self.news = self.news, []
-        return out
-
     # --- which tokens, on which connections ---
 
-    def follow(self, token_id: str, tick: int, now: Now) -> None:
-        """A token of a market that is wanted; one that had ended is opened again."""
-        token = self._tokens.get(token_id)
-        if token is None:
-            self._tokens[token_id] = TokenFeed(token_id, tick, self._epoch)
-            return
-        token.tick = tick
-        self._step(token, Cause.FOLLOWED, "not asked for yet", now)
-
-    def end(self, token_ids: Iterable[str], reason: str, now: Now) -> None:
+    def end(self, token_ids: Sequence[str], reason: str, now: Now) -> None:
         for token in self._known(token_ids):
             token.source, token.candidate = NOBODY, None
             self._stop_asking(token)
-            self._step(token, Cause.ENDED, reason, now)
-
-    def forget(self, token_ids: Iterable[str]) -> None:
-        for token_id in token_ids:
-            token = self._tokens.pop(token_id, None)
-            if token is not None:
-                self._depth_due.pop(token, None)
-                self._epoch = max(self._epoch, token.epoch)  # should it ever come back
+        super().end(token_ids, reason, now)
 
     def subscribed(self, connection: int, token_ids: Iterable[str], now: Now) -> None:
         """A connection was asked for these tokens. A LIVE token stays with its own until the new one has its book."""
@@ -173,9 +134,6 @@ class Feeds:
                 token.settle_plain()
                 if token.state is not FeedState.STALE:
                     self._step(token, Cause.LOST, "moves to another connection", now)
-
-    def _known(self, token_ids: Iterable[str]) -> list[TokenFeed]:
-        return [self._tokens[token_id] for token_id in token_ids if token_id in self._tokens]
 
     # --- level changes ---
 
@@ -568,13 +526,6 @@ class Feeds:
             self._contradict(token, "the venue has another book than we", now)
             self._complete(token, restored, stamp, now)
 
-    def _confirm(self, token: TokenFeed, now: Now) -> None:
-        """Readers learn that a quiet book is as good as new: a version without changes."""
-        if not token.is_dirty:
-            token.seq += 1
-            token.received_ns = now.wall_ns
-            self.news.append(Publish(token.book_topic, token.delta(now.wall_ns)))
-
     def _move(self, token: TokenFeed, now: Now) -> None:
         self.counters["tokens_moved"] += 1
         token.moved_mono_ns, token.moves = now.mono_ns, token.moves + 1
@@ -702,61 +653,7 @@ class Feeds:
     def flush(self, now: Now) -> None:
         """Publish what came since the last call: one delta a token, and its top when that changed."""
         self._apply(now)
-        for token in self._dirty:
-            token.is_dirty = False
-            token.received_ns, token.heard_mono_ns = now.wall_ns, now.mono_ns
-            if token.changed_bids or token.changed_asks:
-                token.seq += 1
-                self.news.append(Publish(token.book_topic, token.delta(now.wall_ns)))
-                token.forget_changes()
-                self._publish_top(token)
-                self._depth_due[token] = None
-        self._dirty.clear()
-
-    def _publish_top(self, token: TokenFeed) -> None:
-        best = token.best()
-        if best != token.last_top:
-            token.last_top = best
-            self.news.append(Publish(token.top_topic, token.top()))
-
-    def _publish_depth(self, now: Now) -> None:
-        if now.mono_ns - self._depth_mono_ns < self._rules.depth_every_ns:
-            return
-        self._depth_mono_ns = now.mono_ns
-        due, self._depth_due = self._depth_due, {}
-        for token in due:
-            depth = token.depth(self._rules.depth_levels)
-            shown = (depth.bids, depth.asks, depth.whole_bids, depth.whole_asks, depth.tick, depth.state, depth.epoch)
-            if shown != token.last_depth:
-                token.last_depth = shown
-                self.news.append(Publish(token.depth_topic, depth))
-
-    def _touch(self, token: TokenFeed) -> None:
-        if not token.is_dirty:
-            token.is_dirty = True
-            self._dirty.append(token)
-
-    def _step(self, token: TokenFeed, cause: Cause, reason: str, now: Now) -> bool:
-        """Follow the table; whoever reads the token learns of every change of its state."""
-        following = after(token.state, cause)
-        if following is None:
-            return False
-        token.forget_changes()
-        token.state, token.reason = following, reason[:200]
-        token.settle_plain()
-        if following is LIVE:
-            self._publish_top(token)
-        elif token.last_top is not None:
-            token.last_top = None
-            self.news.append(Publish(token.top_topic, token.top()))
-        status = token.status(now.wall_ns)
-        self.news += [
-            Publish(token.book_topic, token.snapshot()),
-            Publish(token.feed_topic, status),
-            Publish(FEEDS, status),
-        ]
-        self._depth_due[token] = None
-        return True
+        super().flush(now)
 
 
 def _held(row: PriceRow, stamp: str) -> Held:

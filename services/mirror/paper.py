@@ -18,6 +18,7 @@ from services.mirror.follow import REFUSED_PAUSE_S, ask
 from services.mirror.live import LiveMarket, LiveRules
 
 EXCHANGE = "exchange"
+SOURCE_VENUE = "polymarket"
 NS_PER_MS = 1_000_000
 AT_ONCE = frozenset({Reason.FAK_NOT_FILLED, Reason.INSUFFICIENT_BALANCE})
 """Refusals that are part of the conversation: what follows them need not wait."""
@@ -51,6 +52,8 @@ class PaperMirror:
     # --- market_data ---
 
     def _on_listed(self, market: Market) -> None:
+        if market.venue != SOURCE_VENUE:
+            return  # a market of the exchange itself, or of a venue whose prices it cannot take
         followed = self._markets.get(market.condition_id)
         if followed is None:
             if not market.accepting:

@@ -30,6 +30,9 @@ from common.recording import (
 BYTES_MAX = 64 << 20
 """Payload bytes that wait for the writer at the same time."""
 
+FRAMES_OF = "polymarket"
+"""The venue whose market channel is recorded."""
+
 
 class Scene:
     """The markets known and the connections open at one moment of the recording: how a file begins."""
@@ -103,9 +106,14 @@ class Tape:
     # --- from the streams ---
 
     def on_markets(self, bodies: Iterable[Message], now_ns: int) -> None:
-        """Markets that were listed, changed, or stand in a snapshot; what is known already is not repeated."""
+        """Markets that were listed, changed, or stand in a snapshot; what is known already is not repeated.
+
+        Of other venues there are no frames, so their markets would be nothing but names.
+        """
         for body in bodies:
-            if isinstance(body, MarketListed) and not self._scene.knows(body.market):
+            if not isinstance(body, MarketListed) or body.market.venue != FRAMES_OF:
+                continue
+            if not self._scene.knows(body.market):
                 self._add(market_entry(body, now_ns))
 
     def on_frames_snapshot(self, bodies: Iterable[Message], now_ns: int) -> None:

@@ -31,6 +31,7 @@ from common.messages import (
 from common.types import FeedState
 from services.market_data import feed as feed_module
 from services.market_data.feed import MarketFeed
+from services.market_data.hub import Hub
 from tests.services.fake_edge import FakeEdge, settings_for
 from tests.services.market_data.markets import market
 
@@ -131,10 +132,11 @@ class Venue:
 
 
 class World:
-    def __init__(self, venue: Venue, edge: FakeEdge, feed: MarketFeed) -> None:
+    def __init__(self, venue: Venue, edge: FakeEdge, feed: MarketFeed, hub: Hub) -> None:
         self.venue = venue
         self.edge = edge
         self.feed = feed
+        self.hub = hub
 
     def state(self, token_id: str) -> FeedState | None:
         for message in self.feed.board.snapshot(f"book.{token_id}", 0):
@@ -180,13 +182,14 @@ async def world(
     edge = FakeEdge("market_data", settings)
     try:
         feed = MarketFeed(edge.as_edge(), rng=Random(1))
-        feed.start()
+        hub = Hub(edge.as_edge(), feed)
+        hub.start()
         try:
-            yield World(venue, edge, feed)
+            yield World(venue, edge, feed, hub)
             assert edge.errors == []
         finally:
             await edge.close()
-            await feed.close()
+            await hub.close()
     finally:
         for socket in venue.sockets:
             await socket.close()
@@ -364,13 +367,13 @@ async def test_a_cut_connection_is_made_again_and_the_books_come_anew(build: Bui
 async def test_it_answers_and_refuses(build: Build) -> None:
     async with build(market(1)) as w:
         await w.until_state(UP, FeedState.LIVE)
-        (markets,) = w.feed.answer(GetMarkets("r1"), "cli")
+        (markets,) = w.hub.answer(GetMarkets("r1"), "cli")
         assert isinstance(markets, MarketsReport)
         assert [view.market.slug for view in markets.markets] == ["market-1"]
-        (book,) = w.feed.answer(GetBook("r2", "market-1", "Down"), "cli")
+        (book,) = w.hub.answer(GetBook("r2", "market-1", "Down"), "cli")
         assert isinstance(book, BookReport)
         assert book.book.token_id == DOWN
         with pytest.raises(Refusal):
-            w.feed.answer(GetBook("r3", "nope"), "cli")
+            w.hub.answer(GetBook("r3", "nope"), "cli")
         with pytest.raises(Refusal):
-            w.feed.answer(WalletReady("", "", "", "", 0, 0, ""), "cli")
+            w.hub.answer(WalletReady("", "", "", "", 0, 0, ""), "cli")
