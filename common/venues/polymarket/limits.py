@@ -142,7 +142,7 @@ class Headers(NamedTuple):
     remaining: str = "Poly-RateLimit-Remaining"
     """Whole tokens left in the bucket that the request was charged to."""
     reset: str = "Poly-RateLimit-Reset"
-    """Seconds."""
+    """Whole seconds until that bucket is full again."""
     tier: str = "Poly-RateLimit-Tier"
     warning: str = "Poly-RateLimit-Warning"
     """"true": it would have been refused if limits were enforced."""
@@ -367,7 +367,6 @@ class PolymarketLimits(Budget):
         for bucket, shape in ((signer.orders, self._orders_of(tier)), (signer.cancels, self._cancels_of(tier))):
             bucket.debt_max = shape.debt_max
             bucket.resize(shape.rate, shape.burst, now_ns, reserve=shape.reserve)
-        self._many.clear()
 
     def _learn_remaining(self, bucket: TokenBucket, text: str, reset: str | None, now_ns: int) -> None:
         remaining = _number_ns(text)
