@@ -222,6 +222,8 @@ class Gateway(Section):
     request_timeout_ms: int = Field(default=5000, ge=10, le=60_000)
     in_flight_max: int = Field(default=64, ge=1, le=10_000)
     queue_max: int = Field(default=1000, ge=1, le=100_000)
+    dead_man: bool = Field(default=True, description="beat, so that the venue cancels everything when we are gone")
+    on_shutdown: str = Field(default="leave", pattern="^(leave|cancel_all)$")
 
 
 class Limits(Section):
@@ -248,7 +250,7 @@ class Limits(Section):
 
 
 class Signer(Section):
-    """For `gateway.signer = "process"`: dollars of orders it signs for each wallet in any 60 seconds, 0 for no limit."""
+    """For `gateway.signer = "process"`: dollars of orders signed for each wallet in any 60 seconds ("0": no limit)."""
 
     notional_per_minute: str = "0"
 

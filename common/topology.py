@@ -6,6 +6,7 @@ listed here (PULL). Everybody else connects. Nothing else in the project spells 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -59,6 +60,7 @@ INBOXES: tuple[Inbox, ...] = (
     Inbox("user_data.ask", "user_data", (ANYONE,), "snapshot requests", 1_000, "asked again"),
     Inbox("polymarket_sim.ask", "polymarket_sim", (ANYONE,), "snapshot requests", 1_000, "asked again"),
     Inbox("mirror.ask", "mirror", (ANYONE,), "snapshot requests", 1_000, "asked again"),
+    Inbox("signer.ask", "signer", (ANYONE,), "orders to sign (gateway only), snapshot requests", 10_000, "asked again"),
     Inbox("recorder.ask", "recorder", (ANYONE,), "snapshot requests", 1_000, "asked again"),
 )
 
@@ -79,7 +81,18 @@ PROCESSES: tuple[str, ...] = (
     "executor",
     "recorder",
 )
-"""In data-flow order, observers last: the folders of services/ (cli apart) and supervisord's programs are this list."""
+"""In data-flow order, observers last: what always runs (in live mode without the local venue)."""
+
+OPTIONAL: frozenset[str] = frozenset({"signer"})
+"""Processes that run only when the settings ask for them (`Settings.processes`)."""
+
+ALL_PROCESSES: tuple[str, ...] = (
+    *PROCESSES[: PROCESSES.index("gateway")],
+    "signer",
+    *PROCESSES[PROCESSES.index("gateway") :],
+)
+"""With the optional ones, each before whoever asks it: the folders of services/ (cli apart) and supervisord's programs
+are this list."""
 
 LOCAL_VENUE: frozenset[str] = frozenset({"exchange", "polymarket_sim", "mirror"})
 """Processes that are the venue when no real one takes our orders: they do not run in live mode."""
@@ -95,15 +108,17 @@ ASK_INBOX: dict[str, str] = {
     "polymarket_sim": "polymarket_sim.ask",
     "mirror": "mirror.ask",
     "recorder": "recorder.ask",
+    "signer": "signer.ask",
 }
 """Where an Ask to a process goes; commands that cancel go to CANCEL_INBOX where there is one."""
 
 CANCEL_INBOX: dict[str, str] = {"executor": "executor.cancel", "gateway": "gateway.cancel"}
 
 
-def processes_of(mode: str) -> tuple[str, ...]:
-    """The processes that run in a mode, in the order of PROCESSES."""
-    return tuple(name for name in PROCESSES if mode != "live" or name not in LOCAL_VENUE)
+def processes_of(mode: str, optional: Collection[str] = ()) -> tuple[str, ...]:
+    """The processes that run in a mode, with those optional ones that were asked for, in the order of ALL_PROCESSES."""
+    left_out = (OPTIONAL - set(optional)) | (LOCAL_VENUE if mode == "live" else frozenset())
+    return tuple(name for name in ALL_PROCESSES if name not in left_out)
 
 
 def inboxes_of(process: str) -> tuple[Inbox, ...]:

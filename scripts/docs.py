@@ -22,7 +22,7 @@ from pydantic import BaseModel
 from common.frames import Frame
 from common.messages import MESSAGES
 from common.settings import ROOT, MarketData, Settings
-from common.topology import HEARTS, INBOXES, LANES, PROCESSES
+from common.topology import ALL_PROCESSES, HEARTS, INBOXES, LANES, OPTIONAL
 from services.executor.order import RANK, Event, State, lifecycle_word, order_diagram, status_word, step
 from services.market_data.trust import CAUSES, MEANING, diagram
 
@@ -37,14 +37,17 @@ def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
 
 
 def topology_page() -> str:
-    processes = [(name, "heart" if name in HEARTS else "edge") for name in PROCESSES]
+    processes = [
+        (name, "heart" if name in HEARTS else "edge", "when the settings ask for it" if name in OPTIONAL else "always")
+        for name in ALL_PROCESSES
+    ]
     inboxes = [(r.name, r.owner, ", ".join(r.senders), r.carries, str(r.high_water), r.when_full) for r in INBOXES]
     lanes = [(r.name, r.sender, r.inbox, r.kept_until, str(r.limit), r.when_full, r.normal) for r in LANES]
     return (
         f"{NOTE}# Topology\n\nEvery process binds `<name>.out` (XPUB: streams, addressed answers and\n"
         "acks, telemetry) and its inboxes (PULL). Everybody else connects. The table is `common/topology.py`.\n\n"
         "## Processes\n\n"
-        + table(("process", "kind"), processes)
+        + table(("process", "kind", "runs"), processes)
         + "\n## Inboxes, highest priority first per owner\n\n"
         + table(("inbox", "bound by", "senders", "carries", "high water", "when full"), inboxes)
         + "\n## Lanes\n\n"

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from common.errors import PolyexecError
-from common.topology import PROCESSES, supervisor_socket
+from common.topology import ALL_PROCESSES, supervisor_socket
 
 PID_FILE = "supervisord.pid"
 RPC_TIMEOUT_S = 3.0
@@ -123,7 +123,7 @@ class Group:
     def holders(self) -> dict[str, int]:
         """Processes whose singleton lock is held right now, with the pid written in the lock file."""
         held = {}
-        for name in PROCESSES:
+        for name in ALL_PROCESSES:
             pid = lock_holder(self._run_dir / f"{name}.lock")
             if pid is not None:
                 held[name] = pid

@@ -24,7 +24,7 @@ from common.fixed import ceil_to, div_ceil, format_micros
 from common.messages import MarketView
 from common.requester import Requester
 from common.settings import ROOT, Mode, Settings, load_settings
-from common.topology import PROCESSES, processes_of
+from common.topology import ALL_PROCESSES, OPTIONAL, processes_of
 from common.types import ONE
 from scripts.group import DOWN_STATES, STOPPED_STATES, Group, GroupError
 from scripts.preflight import (
@@ -103,9 +103,9 @@ def find_running(settings: Settings, group: Group, bus: Requester, mode: str) ->
     if changed:
         say(f"warning: {', '.join(changed)} changed since the start: stop_all.sh and start_all.sh apply it")
     began = time.time_ns()
-    names = processes_of(settings.mode)
+    names = running_processes(settings, started)
     for program in group.programs().values():
-        if program.state in DOWN_STATES and (program.name in names or program.name not in PROCESSES):
+        if program.state in DOWN_STATES and (program.name in names or program.name not in ALL_PROCESSES):
             group.start(program.name)
     return wait_ready(group, bus, names, READY_S, log_dir=settings.paths.log_dir, since_ns=began)
 
@@ -121,8 +121,7 @@ def start_group(settings: Settings, group: Group, bus: Requester, given: GivenSe
     began = time.time_ns()
     try:
         spawn_supervisor(settings)
-        names = processes_of(settings.mode)
-        return wait_ready(group, bus, names, READY_S, log_dir=settings.paths.log_dir, since_ns=began)
+        return wait_ready(group, bus, settings.processes, READY_S, log_dir=settings.paths.log_dir, since_ns=began)
     except (PolyexecError, KeyboardInterrupt) as error:
         if isinstance(error, NotReady):
             print_logs(settings.paths.log_dir, error.unexplained, began)
@@ -153,6 +152,7 @@ def group_environment(settings: Settings, environ: Mapping[str, str]) -> dict[st
         "PX_LOGS": str(settings.paths.log_dir),
         "PX_MINFDS": str(file_limit()),
         "PX_LOCAL_VENUE": "false" if settings.mode is Mode.LIVE else "true",
+        "PX_SIGNER": "true" if settings.gateway.signer == "process" else "false",
     }
 
 
@@ -181,7 +181,7 @@ def end_group(group: Group, *, quiet: bool) -> None:
         os.kill(pid, signal.SIGKILL)
         alive = False
     if alive:
-        for name in reversed(PROCESSES):
+        for name in reversed(ALL_PROCESSES):
             group.stop(name)
             wait_stopped(group, name)
             tell(f"{name} stopped")
@@ -221,15 +221,18 @@ def wait_gone(group: Group, within_s: float) -> None:
 
 def restart(service: str) -> int:
     """Restart one process under a new pid and wait until it is ready; the others go on."""
-    if service not in PROCESSES:
-        say(f"error: no process {service!r}: {', '.join(PROCESSES)}")
+    if service not in ALL_PROCESSES:
+        say(f"error: no process {service!r}: {', '.join(ALL_PROCESSES)}")
         return ExitCode.USAGE
     settings = load_settings()
     group = Group(settings.paths.run_dir)
     if not group.is_alive():
         raise GroupError("nothing is running: start it with scripts/start_all.sh")
-    mode = read_started(settings).get("mode", settings.mode)
-    if service not in processes_of(mode):
+    started = read_started(settings)
+    if service not in running_processes(settings, started):
+        if service in OPTIONAL:
+            raise GroupError(f"{service} does not run: this group was started without it")
+        mode = started.get("mode", settings.mode)
         raise GroupError(f"{service} does not run in {mode} mode: it is part of the local venue")
     with Requester(settings) as bus:
         before = group.program(service).pid
@@ -284,6 +287,13 @@ def read_started(settings: Settings) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return started if isinstance(started, dict) else {}
+
+
+def running_processes(settings: Settings, started: Mapping[str, Any]) -> tuple[str, ...]:
+    """What the running group consists of: that is decided when it starts, not by what the settings say since."""
+    gateway = started.get("gateway")
+    placed = gateway.get("signer") if isinstance(gateway, dict) else settings.gateway.signer
+    return processes_of(started.get("mode", settings.mode), ("signer",) if placed == "process" else ())
 
 
 def changed_keys(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -409,7 +419,7 @@ def run_verb(argv: Sequence[str], given: GivenSecrets) -> int:
         case ["restart", service]:
             return restart(service)
         case ["restart", *_]:
-            say(f"usage: scripts/restart.sh SERVICE, where SERVICE is one of: {', '.join(PROCESSES)}")
+            say(f"usage: scripts/restart.sh SERVICE, where SERVICE is one of: {', '.join(ALL_PROCESSES)}")
         case _:
             say("usage: scripts/start_all.sh [demo|paper|live], scripts/stop_all.sh, scripts/restart.sh SERVICE")
     return ExitCode.USAGE

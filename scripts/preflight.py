@@ -17,7 +17,7 @@ from common.errors import ConfigError
 from common.process import private_folder
 from common.secrets import read_secret
 from common.settings import ROOT, Mode, PolymarketSim, Settings, config_file, is_loopback
-from common.topology import INBOXES, PROCESSES, inbox_address, out_address
+from common.topology import ALL_PROCESSES, INBOXES, inbox_address, out_address
 
 MINFDS = 65_536
 
@@ -72,7 +72,7 @@ def _check_elsewhere(key: str, url: str, sim: PolymarketSim) -> None:
 
 def check_run_dir(settings: Settings) -> None:
     """Every socket of the group must fit into a socket address. Raises ConfigError(paths.run_dir)."""
-    for process in PROCESSES:
+    for process in ALL_PROCESSES:
         out_address(settings.paths.run_dir, process)
     for inbox in INBOXES:
         inbox_address(settings.paths.run_dir, inbox.name)

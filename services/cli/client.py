@@ -95,7 +95,7 @@ class Bus(Protocol):
 
     def request(self, owner: str, body: Message, *, timeout_s: float = 5.0, cancel: bool = False) -> Message: ...
 
-    def heartbeats(self, timeout_s: float = 1.0) -> dict[str, Heartbeat]: ...
+    def heartbeats(self, timeout_s: float = 1.0, processes: tuple[str, ...] = ()) -> dict[str, Heartbeat]: ...
 
 
 class PlaceArguments(NamedTuple):
@@ -209,9 +209,9 @@ class Client:
 
     # --- reading ---
 
-    def heartbeats(self, timeout_s: float) -> dict[str, Heartbeat]:
-        heard = self._bus.heartbeats(timeout_s)
-        return {process: heard[process] for process in PROCESSES if process in heard}
+    def heartbeats(self, timeout_s: float, processes: tuple[str, ...] = PROCESSES) -> dict[str, Heartbeat]:
+        heard = self._bus.heartbeats(timeout_s, processes)
+        return {process: heard[process] for process in processes if process in heard}
 
     def markets(self, query: str) -> list[MarketView]:
         return self.ask("market_data", GetMarkets(_new_id(), query), MarketsReport).markets

@@ -23,7 +23,6 @@ from common.fixed import parse_micros
 from common.messages import WatchedEntry
 from common.reasons import Reason
 from common.settings import Settings, load_settings
-from common.topology import processes_of
 from common.types import OrderType, Side, Status, TimeInForce
 from services.cli import journal, render, steering
 from services.cli import replay as replaying
@@ -64,7 +63,7 @@ def connect(owner: str) -> Iterator[Session]:
     with _requester(settings) as bus:
         limits = settings.execution
         client = Client(bus, place_deadline_ms=limits.place_deadline_ms, request_life_ms=limits.request_life_ms)
-        yield Session(client, settings.accounts[0].name, processes_of(settings.mode.value))
+        yield Session(client, settings.accounts[0].name, settings.processes)
 
 
 class MarketsGroup(TyperGroup):
@@ -106,7 +105,7 @@ OrderId = Annotated[str, typer.Argument(help="Our order id, the client order id,
 def status(ctx: typer.Context, as_json: JsonFlag = False) -> int:
     """Every process: state, pid, uptime. Exits 4 unless all are ready."""
     with session(ctx, "executor") as talk:
-        heard = talk.client.heartbeats(HEARTBEATS_S)
+        heard = talk.client.heartbeats(HEARTBEATS_S, talk.processes)
         processes = talk.processes
     rows = render.status_json(processes, heard, time.time_ns())
     print_result(rows, render.status_text(rows), as_json)

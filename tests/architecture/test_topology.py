@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from common.settings import ROOT
-from common.topology import LOCAL_VENUE, PROCESSES, processes_of, supervisor_socket
+from common.topology import ALL_PROCESSES, LOCAL_VENUE, OPTIONAL, PROCESSES, processes_of, supervisor_socket
 
 CONF = ROOT / "deploy" / "supervisord.conf"
 HELPERS = {"ticker"}
@@ -30,7 +30,7 @@ def programs(conf: configparser.RawConfigParser) -> dict[str, configparser.Secti
 def test_the_folders_are_the_processes() -> None:
     folders = {path.parent.name for path in (ROOT / "services").glob("*/__main__.py")}
 
-    assert folders - {"cli"} == set(PROCESSES)
+    assert folders - {"cli"} == set(ALL_PROCESSES)
 
 
 def test_only_in_live_mode_the_local_venue_does_not_run() -> None:
@@ -38,12 +38,18 @@ def test_only_in_live_mode_the_local_venue_does_not_run() -> None:
     assert set(PROCESSES) - set(processes_of("live")) == LOCAL_VENUE
 
 
+def test_optional_processes_run_when_they_are_asked_for() -> None:
+    assert set(ALL_PROCESSES) - set(PROCESSES) == OPTIONAL
+    assert processes_of("demo", OPTIONAL) == ALL_PROCESSES
+    assert set(processes_of("live", OPTIONAL)) == set(ALL_PROCESSES) - LOCAL_VENUE
+
+
 def test_the_programs_are_the_processes(conf: configparser.RawConfigParser) -> None:
-    assert set(programs(conf)) - HELPERS == set(PROCESSES)
+    assert set(programs(conf)) - HELPERS == set(ALL_PROCESSES)
 
 
 def test_each_program_runs_its_folder_with_the_interpreter_of_the_venv(conf: configparser.RawConfigParser) -> None:
-    for name in PROCESSES:
+    for name in ALL_PROCESSES:
         assert programs(conf)[name]["command"] == f'"%(ENV_PX_PYTHON)s" -m services.{name}'
 
 
@@ -52,7 +58,7 @@ def test_the_group_stops_order_entry_first_and_the_exchange_last(conf: configpar
     found = programs(conf)
     order = sorted(found, key=lambda name: int(found[name]["priority"]))
 
-    assert order == ["ticker", *PROCESSES]
+    assert order == ["ticker", *ALL_PROCESSES]
 
 
 def test_the_rules_of_reliability_section_1_hold_for_each_program(conf: configparser.RawConfigParser) -> None:
@@ -60,15 +66,21 @@ def test_the_rules_of_reliability_section_1_hold_for_each_program(conf: configpa
         assert int(program["startsecs"]) >= 3, name
         assert int(program["startretries"]) >= 3, name
         assert (program["killasgroup"], program["stopasgroup"], program["stopsignal"]) == ("true", "false", "TERM")
-        assert program["autostart"] == ("%(ENV_PX_LOCAL_VENUE)s" if name in LOCAL_VENUE else "true")
+        assert program["autostart"] == autostart(name)
         assert program["autorestart"] == "true"
         command = re.sub(r"%\(ENV_\w+\)s", "", program["command"])
         assert "%" not in command, name
         assert "\n" not in command, name
 
 
+def autostart(name: str) -> str:
+    if name in LOCAL_VENUE:
+        return "%(ENV_PX_LOCAL_VENUE)s"
+    return "%(ENV_PX_SIGNER)s" if name == "signer" else "true"
+
+
 def test_every_process_logs_to_a_rotated_file(conf: configparser.RawConfigParser) -> None:
-    for name in PROCESSES:
+    for name in ALL_PROCESSES:
         program = programs(conf)[name]
         assert program["stdout_logfile"] == f"%(ENV_PX_LOGS)s/{name}.log"
         assert program["redirect_stderr"] == "true"

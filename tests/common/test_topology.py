@@ -8,12 +8,12 @@ import pytest
 
 from common.errors import ConfigError
 from common.topology import (
+    ALL_PROCESSES,
     ASK_INBOX,
     CANCEL_INBOX,
     HEARTS,
     INBOXES,
     LANES,
-    PROCESSES,
     inbox,
     inbox_address,
     inboxes_of,
@@ -23,13 +23,13 @@ from common.topology import (
 
 
 def test_names_are_unique() -> None:
-    for names in ([row.name for row in INBOXES], [row.name for row in LANES], list(PROCESSES)):
+    for names in ([row.name for row in INBOXES], [row.name for row in LANES], list(ALL_PROCESSES)):
         assert len(set(names)) == len(names)
 
 
 def test_every_inbox_belongs_to_a_process_and_is_named_for_it() -> None:
     for row in INBOXES:
-        assert row.owner in PROCESSES
+        assert row.owner in ALL_PROCESSES
         assert row.name.startswith(f"{row.owner}.")
 
 
@@ -41,7 +41,7 @@ def test_every_lane_ends_in_an_inbox_its_sender_may_use() -> None:
 
 
 def test_every_process_can_be_asked() -> None:
-    assert set(ASK_INBOX) == set(PROCESSES)
+    assert set(ASK_INBOX) == set(ALL_PROCESSES)
     for name, owner in [*((v, k) for k, v in ASK_INBOX.items()), *((v, k) for k, v in CANCEL_INBOX.items())]:
         assert inbox(name).owner == owner
 
@@ -53,7 +53,7 @@ def test_cancels_are_drained_before_everything_else() -> None:
 
 
 def test_hearts_are_processes() -> None:
-    assert set(PROCESSES) >= HEARTS
+    assert set(ALL_PROCESSES) >= HEARTS
 
 
 def test_addresses_lie_in_the_run_folder_and_fit_a_socket() -> None:

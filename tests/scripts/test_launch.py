@@ -56,7 +56,7 @@ def test_the_group_inherits_settings_and_paths_and_no_secret(make_settings: Make
 
     env = launch.group_environment(make_settings(), environ)
 
-    ours = {"PX_ROOT", "PX_PYTHON", "PX_RUN", "PX_LOGS", "PX_MINFDS", "PX_LOCAL_VENUE"}
+    ours = {"PX_ROOT", "PX_PYTHON", "PX_RUN", "PX_LOGS", "PX_MINFDS", "PX_LOCAL_VENUE", "PX_SIGNER"}
     assert set(env) == {"PATH", "POLYEXEC_MIRROR__SPEED"} | ours
     assert env["PX_LOCAL_VENUE"] == "true"
     assert launch.group_environment(make_settings(mode=Mode.LIVE), environ)["PX_LOCAL_VENUE"] == "false"

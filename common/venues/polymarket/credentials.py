@@ -11,6 +11,7 @@ import msgspec
 from common.errors import ConfigError, Refusal
 from common.venues.polymarket.auth import L2Credentials, L2Signer
 from common.venues.polymarket.signing import Signer, checksum_address
+from common.venues.polymarket.walletkey import WalletKey
 
 _FIX = 'write {"apiKey", "secret", "passphrase", "address"} as one JSON object'
 
@@ -43,13 +44,9 @@ def parse_credentials(raw: bytes, file: str) -> tuple[L2Credentials, str]:
     return creds, address
 
 
-def parse_wallet_key(raw: bytes, file: str) -> Signer:
-    """The signer of a `<wallet>.key` file: 64 hex digits, with or without 0x."""
+def parse_wallet_key(raw: bytes | bytearray, file: str) -> Signer:
+    """The signer of a `<wallet>.key` file: 64 hex digits, with or without 0x. A bytearray is overwritten."""
     try:
-        key = bytes.fromhex(raw.decode("ascii").removeprefix("0x"))
-    except (UnicodeDecodeError, ValueError):
-        raise ConfigError(file, "is not a private key: write its 64 hex digits") from None
-    try:
-        return Signer(key)
+        return Signer(WalletKey.from_hex(raw))
     except ConfigError as error:
         raise ConfigError(file, error.message) from None

@@ -25,7 +25,7 @@ class FakeBus:
             raise answer
         return answer
 
-    def heartbeats(self, timeout_s: float = 1.0) -> dict[str, Heartbeat]:
+    def heartbeats(self, timeout_s: float = 1.0, processes: tuple[str, ...] = ()) -> dict[str, Heartbeat]:
         return self._beats
 
 
