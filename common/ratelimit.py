@@ -100,6 +100,11 @@ class TokenBucket:
         used = max(0, self._full - now_ns * self._scale)
         return self.burst - -(-used // self._each)
 
+    @property
+    def rate(self) -> tuple[int, int]:
+        """(tokens, nanoseconds), reduced."""
+        return self._scale, self._each
+
     def _shape(self, rate: int | tuple[int, int], burst: int, reserve: int) -> None:
         tokens, per_ns = rate if isinstance(rate, tuple) else (rate, NS_PER_S)
         if tokens < 1 or per_ns < 1:
@@ -119,7 +124,7 @@ class TokenBucket:
         self._full = max(self._full, self._blocked_ns * self._scale + self._deep - self._each)
 
     def __repr__(self) -> str:
-        return f"TokenBucket({self.name!r}, rate={self._scale}/{self._each} ns, burst={self.burst})"
+        return f"TokenBucket({self.name!r}, rate={self.rate}, burst={self.burst})"
 
 
 Charges = tuple[tuple[TokenBucket, int], ...]
