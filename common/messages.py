@@ -137,7 +137,8 @@ class SetTick(Message, frozen=True):
 
 
 class SubmitOrder(Message, frozen=True):
-    """Place one order. `venue_order_id` is the caller's id and is refused for ever after its first use.
+    """Place one order. `venue_order_id` is the caller's id and is refused for ever after its first use; with `reuse`
+    it is taken again once the order it named is over (a venue that forgets).
 
     `price` is the worst price the signed amounts allow (BUY rounded down, SELL rounded up to micros); `owner` and
     `expiration` are kept as given and reported back; `expire_ns` 0 means never.
@@ -155,6 +156,7 @@ class SubmitOrder(Message, frozen=True):
     expire_ns: int = 0
     owner: str = ""
     expiration: str = "0"
+    reuse: bool = False
 
 
 class CancelOrders(Message, frozen=True):
@@ -186,6 +188,20 @@ class QuoteLadder(Message, frozen=True):
     condition_id: str
     bids: list[Level]
     asks: list[Level]
+
+
+class PlanSettlement(Message, frozen=True):
+    """Coming trades settle another way than MINED, CONFIRMED: `life` holds their stages, an empty one ends the plan.
+
+    `times` trades (0: every one), of those `percent` of a hundred; which ones follows from `seed`. A trade that comes
+    to FAILED is taken back; what cannot be taken back any more is confirmed.
+    """
+
+    command_id: str
+    life: list[Settlement]
+    times: int = 0
+    percent: int = 100
+    seed: int = 0
 
 
 # --- our own exchange: queries ---

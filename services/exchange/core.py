@@ -26,6 +26,7 @@ from common.messages import (
     OpenAccount,
     OpenMarket,
     OrderAnswer,
+    PlanSettlement,
     QuoteLadder,
     Refused,
     SetTick,
@@ -43,6 +44,7 @@ from services.exchange.idempotency import Answer
 from services.exchange.ladder import Order
 from services.exchange.queries import QUERIES, answer_query, open_orders
 from services.exchange.quoting import plan_quotes
+from services.exchange.settlement import plan_of
 from services.exchange.state import Memory, dump_state, load_state
 from services.exchange.whistle import Match, Whistle
 
@@ -73,6 +75,7 @@ class ExchangeCore:
             CancelOrders: self._cancel_orders,
             CancelScope: self._cancel_scope,
             QuoteLadder: self._quote,
+            PlanSettlement: self._plan_settlement,
         }
 
     # --- the Core protocol ---
@@ -232,6 +235,11 @@ class ExchangeCore:
             step.ticks.append(TickChanged(message.condition_id, old, message.tick, step.at_ns))
         return Accepted(message.command_id)
 
+    def _plan_settlement(self, message: PlanSettlement, step: Step) -> Answer:
+        self.engine.trades.plan = plan_of(message)
+        step.log.append(Log("settlement_planned", {"life": " ".join(message.life), "times": message.times}))
+        return Accepted(message.command_id)
+
     def _account(self, name: str) -> Account:
         account = self.engine.accounts.by_name.get(name)
         if account is None:
@@ -251,6 +259,7 @@ class ExchangeCore:
         admission.check_matching(message, matches)
         admission.check_funds(account, order, matches, whistle.market)
         order.sequence = self.engine.counters.next_sequence()
+        self.engine.forget(order.venue_order_id)
         self.memory.used_ids.add(order.venue_order_id)
         killed = _killed_at_once(order, matches)
         if killed is not None:
@@ -270,7 +279,10 @@ class ExchangeCore:
         order_id = message.venue_order_id
         if not 0 < len(order_id) <= admission.ID_LENGTH_MAX:
             raise Refusal(Reason.BAD_ID, "Invalid orderID", "venue_order_id")
-        if order_id in self.memory.used_ids or order_id in self.engine.orders:
+        known = self.engine.orders.get(order_id)
+        if message.reuse and (known is None or (not known.resting and known.account == message.account)):
+            return
+        if known is not None or order_id in self.memory.used_ids:
             raise Refusal(Reason.DUPLICATE_ORDER, f"order {order_id} is invalid. Duplicated.", "venue_order_id")
 
     def _check_capacity(self, message: SubmitOrder, account: Account) -> None:

@@ -6,13 +6,14 @@ nothing: whatever cannot be done here is a bug and asserts.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import msgspec
 
 from common.messages import ExchangeTrade, MakerFill, OrderCanceled, OrderMatched, OrderPlaced
 from common.types import Settlement, Side, TimeInForce
-from services.exchange.accounts import Account, Accounts, reserve_of
+from services.exchange.accounts import CASH, Account, Accounts, reserve_of
 from services.exchange.admission import fee_of
 from services.exchange.execution import Counters, Step
 from services.exchange.ladder import CANCELED, EXPIRED, KILLED, MATCHED, Order
@@ -20,11 +21,13 @@ from services.exchange.quoting import Addition, QuotePlan
 from services.exchange.router import Router
 from services.exchange.settlement import MS, Trades
 from services.exchange.timetable import Timetable
+from services.exchange.undo import take_back, undo_of
 from services.exchange.whistle import Match, Whistle
 
 TRADE_IDS_PER_ORDER = 256
 """An order names its newest trades; all of them are in its account's trade history."""
 
+UNCOVERED = "not enough balance after a trade failed"
 FAK_REST = "the rest of the FAK order found no match and was killed"
 
 
@@ -174,7 +177,31 @@ class Engine:
 
     def settle(self, step: Step) -> None:
         """Move trades to the stages that are due."""
-        step.settled += self.trades.advance(step.mono_ns, step.at_ns)
+        step.settled += self.trades.advance(step.mono_ns, step.at_ns, partial(self._take_back, step))
+
+    def _take_back(self, step: Step, trade: ExchangeTrade) -> bool:
+        """Undo what a failed trade moved. False when somebody has spent it; resting orders give way."""
+        undo = undo_of(trade)
+        accounts = self.accounts.by_name
+        if any(accounts[name].balance(asset) + change < 0 for (name, asset), change in undo.changes.items()):
+            return False
+        for (name, asset), change in undo.changes.items():
+            self._make_room(accounts[name], asset, -change, step)
+        take_back(undo, trade.condition_id, self.accounts)
+        return True
+
+    def _make_room(self, account: Account, asset: str, need: int, step: Step) -> None:
+        """Cancel the newest orders that hold back an asset until `need` of it is free."""
+        if account.room(asset) >= need:
+            return
+        for order in sorted(account.orders(), key=lambda order: -order.sequence):
+            if (CASH if order.side is Side.BUY else self._token_of(order)) == asset:
+                self.cancel(order, UNCOVERED, step)
+                if account.room(asset) >= need:
+                    return
+
+    def _token_of(self, order: Order) -> str:
+        return self.router.condition(order.condition_id).market.token_ids[order.outcome]
 
     def _unhold(self, order: Order, whistle: Whistle) -> None:
         self.accounts.release(order, whistle.market.token_ids[order.outcome])
@@ -198,6 +225,12 @@ class Engine:
         if len(account.done) > self.settings.trades_per_account_max:
             oldest, _ = account.done.popitem(last=False)
             del self.orders[oldest]
+
+    def forget(self, order_id: str) -> None:
+        """An order that is over gives its id to a new one; its trades stay."""
+        over = self.orders.pop(order_id, None)
+        if over is not None:
+            del self.accounts.by_name[over.account].done[order_id]
 
     # --- quotes ---
 

@@ -18,7 +18,7 @@ from services.exchange.engine import Engine, ExchangeSettings
 from services.exchange.execution import Counters
 from services.exchange.idempotency import Answer, Answers, UsedIds
 from services.exchange.ladder import Order
-from services.exchange.settlement import Record, Trades
+from services.exchange.settlement import Plan, Record, Trades
 from services.exchange.timetable import Entry
 from services.exchange.whistle import Whistle
 
@@ -56,6 +56,7 @@ class ExchangeState(msgspec.Struct, array_like=True, gc=False):
     answers: list[tuple[str, int, Answer]]
     quote_answers: list[tuple[str, str, Answer]]
     used_ids: bytes
+    plan: Plan = msgspec.field(default_factory=Plan)
 
 
 class Memory:
@@ -88,6 +89,7 @@ def dump_state(engine: Engine, memory: Memory) -> bytes:
         memory.answers.rows(),
         [(key, command_id, answer) for key, (command_id, answer) in memory.quotes.items()],
         memory.used_ids.packed(),
+        engine.trades.plan,
     )
     return _encoder.encode(state)
 
@@ -111,7 +113,7 @@ def load_state(data: bytes) -> tuple[Engine, Memory]:
         _restore_account(engine, account)
     for order in state.resting:
         _restore_order(engine, order)
-    engine.trades = Trades(state.trades, state.stages, state.scheduled)
+    engine.trades = Trades(state.trades, state.stages, state.scheduled, state.plan)
     memory.answers = Answers(state.answers)
     memory.used_ids = UsedIds(state.used_ids)
     memory.quotes = {key: (command_id, answer) for key, command_id, answer in state.quote_answers}

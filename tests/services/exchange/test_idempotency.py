@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-from common.messages import Accepted, CancelAnswer, CancelOrders, Deposit, OpenAccount
+from common.messages import Accepted, CancelAnswer, CancelOrders, Deposit, OpenAccount, OrderAnswer, Refused
 from common.reasons import Reason
 from services.exchange.idempotency import KEPT_NS, Answers, UsedIds
-from tests.services.exchange.world import World
+from tests.services.exchange.world import YES, World
 
 
 def test_answers_are_kept_ten_minutes_and_then_dropped() -> None:
@@ -65,3 +65,31 @@ def test_answers_survive_a_checkpoint() -> None:
     world.send(OpenAccount("open", "alice", 100))
     world.core.load(world.core.dump())
     assert world.send(OpenAccount("open", "alice", 100)) == msgspec.structs.replace(Accepted("open"), duplicate=True)
+
+
+def test_an_id_is_taken_again_only_when_asked_for_and_when_its_order_is_over() -> None:
+    """A venue that forgets: the new order is whole, also after the history of the old one has gone."""
+    world = World(trades_per_account_max=1)
+    world.account("alice")
+    world.account("bob")
+    world.submit("alice", "x", "BUY", YES, "10", "0.40")
+    assert world.refusal(world.submit("alice", "x", "BUY", YES, "10", "0.40", reuse=True))[0] is Reason.DUPLICATE_ORDER
+    world.cancel("alice", "x")
+    assert world.refusal(world.submit("alice", "x", "BUY", YES, "10", "0.40"))[0] is Reason.DUPLICATE_ORDER
+    assert world.refusal(world.submit("bob", "x", "BUY", YES, "10", "0.40", reuse=True))[0] is Reason.DUPLICATE_ORDER
+    assert isinstance(world.submit("alice", "x", "BUY", YES, "10", "0.40", reuse=True), OrderAnswer)
+    for name in ("y", "z"):
+        world.submit("alice", name, "BUY", YES, "10", "0.40")
+        world.cancel("alice", name)
+    assert world.order_now("x").status == "LIVE"
+    assert world.cancel("alice", "x").canceled == ["x"]  # type: ignore[union-attr]
+
+
+def test_a_forgotten_id_that_is_refused_keeps_its_old_order() -> None:
+    """Nothing has changed before an order is admitted."""
+    world = World()
+    world.account("alice")
+    world.submit("alice", "x", "BUY", YES, "10", "0.40")
+    world.cancel("alice", "x")
+    assert isinstance(world.submit("alice", "x", "BUY", YES, "1", "0.40", reuse=True), Refused)
+    assert world.order_now("x").status == "CANCELED"

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from common.messages import GetExchangeTrades, TradeMade, TradeSettled
+import pytest
+
+from common.messages import GetExchangeTrades, PlanSettlement, TradeMade, TradeSettled
 from common.types import Settlement
+from services.exchange.core import ExchangeCore
 from tests.services.exchange.world import SECOND, YES, World
 
 
@@ -84,3 +87,69 @@ def test_liquidity_between_itself_is_only_a_print() -> None:
     assert world.core.due_ns() is None
     assert world.order_now("aggressor") is None
     assert world.ask(GetExchangeTrades("q", "mm")).trades == []
+
+
+@pytest.mark.parametrize(
+    "life",
+    [
+        [Settlement.FAILED],
+        [Settlement.RETRYING, Settlement.MINED, Settlement.CONFIRMED],
+        [Settlement.RETRYING, Settlement.FAILED],
+        [Settlement.MINED, Settlement.RETRYING, Settlement.FAILED],
+    ],
+)
+def test_a_planned_life_is_lived_in_steps_of_the_usual_time(life: list[Settlement]) -> None:
+    world = traders(mined_delay_ms=400, confirmed_delay_ms=1200)
+    world.send(PlanSettlement(world.next_id(), life, times=1))
+    matched(world, 2)
+    start, seen = world.mono_ns, []
+    while world.core.due_ns() is not None:
+        world.pass_time(((world.core.due_ns() or 0) - world.mono_ns) / SECOND)
+        seen += [(e.trade.settlement, world.mono_ns - start) for e in world.events() if isinstance(e, TradeSettled)]
+    usual = [(Settlement.MINED, 400_000_000), (Settlement.CONFIRMED, 1_200_000_000)]
+    planned = [(stage, 400_000_000 + number * 800_000_000) for number, stage in enumerate(life)]
+    assert sorted(seen) == sorted(planned + usual)
+
+
+def test_which_of_a_hundred_follows_from_the_seed_and_survives_a_restart() -> None:
+    def failed(seed: int, restart_after: int = 0) -> list[int]:
+        world = traders()
+        world.send(PlanSettlement(world.next_id(), [Settlement.FAILED], 0, 30, seed))
+        chosen = []
+        for number in range(40):
+            if number and number == restart_after:
+                core = ExchangeCore()
+                core.load(world.core.dump())
+                world.core = core
+            (trade_id,) = matched(world)
+            chosen += [number] if world.core.engine.trades.records[trade_id].life else []
+        return chosen
+
+    assert failed(1) == failed(1, restart_after=20) != failed(2)
+    assert 4 <= len(failed(1)) <= 20
+
+
+@pytest.mark.parametrize(
+    ("life", "more", "field"),
+    [
+        ([Settlement.CONFIRMED], {}, "life"),
+        ([Settlement.MINED], {}, "life"),
+        ([Settlement.FAILED, Settlement.MINED], {}, "life"),
+        ([Settlement.RETRYING, Settlement.MINED] * 6 + [Settlement.FAILED], {}, "life"),
+        ([Settlement.FAILED], {"percent": 101}, "times"),
+        ([Settlement.FAILED], {"times": -1}, "times"),
+    ],
+)
+def test_a_life_no_trade_can_have_is_refused(life: list[Settlement], more: dict[str, int], field: str) -> None:
+    world = traders()
+    assert world.refusal(world.send(PlanSettlement(world.next_id(), life, **more)))[2] == field
+    matched(world)
+    assert not any(record.life for record in world.core.engine.trades.records.values())
+
+
+def test_an_empty_life_ends_the_plan() -> None:
+    world = traders()
+    world.send(PlanSettlement(world.next_id(), [Settlement.FAILED]))
+    world.send(PlanSettlement(world.next_id(), []))
+    (trade_id,) = matched(world)
+    assert world.core.engine.trades.records[trade_id].life == ()
