@@ -138,6 +138,9 @@ class Exchange(Section):
     orders_max: int = Field(default=2_000_000, ge=1000)
     trades_per_account_max: int = Field(default=10_000, ge=100)
     open_orders_per_account_max: int = Field(default=10_000, ge=10)
+    grant_cash: int = Field(
+        default=10_000, ge=0, le=1_000_000_000, description="whole dollars given to a new wallet of ours there"
+    )
 
 
 class PolymarketSim(Section):

@@ -65,6 +65,7 @@ SHELLS = {
     "common.ws": "WebSockets",
     "services.cli.client": "waits, and looks for sockets",
     "services.cli.commands": "the terminal",
+    "services.gateway.adapters.exchange": "the bus and the clock",
     "services.gateway.adapters.template.adapter": "asyncio and the clock",
     "services.gateway.adapters.template.rig": "an adapter, the clock",
     "services.gateway.conformance.cases": "two requests at once",
