@@ -300,7 +300,9 @@ def test_a_tier_that_may_not_owe_ends_at_nothing_left() -> None:
     assert limits.remaining(START)["cancels of w"] == 0
 
 
-@pytest.mark.parametrize(("text", "left"), [("7", 7), ("7.9", 7), ("0", 0), ("-40", -40), ("59", 54), ("1000", 54)])
+@pytest.mark.parametrize(
+    ("text", "left"), [("7", 7), ("7.9", 7), ("0", 0), ("-40", -40), ("-40.5", -41), ("59", 54), ("1000", 54)]
+)
 def test_what_is_left_is_never_more_than_the_venue_says(text: str, left: int) -> None:
     limits = PolymarketLimits()
     limits.on_headers("w", Call.PLACE, {HEADERS.remaining: text}, 200, START)
