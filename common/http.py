@@ -7,6 +7,8 @@ followed, cookies and proxies of the environment are ignored, and off loopback o
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
@@ -41,6 +43,8 @@ class HttpReply(NamedTuple):
     status: int
     headers: Mapping[str, str]
     body: bytes
+    first_byte_ns: int = 0
+    """When the head of the answer was there, wall clock."""
 
 
 class HttpFailure(NamedTuple):
@@ -69,18 +73,43 @@ class HttpClient:
         self.base_url = checked_base_url(base_url)
         self.counters: Counter[str] = Counter() if counters is None else counters
         self._body_max = body_max
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=connections, keepalive_timeout=KEEP_ALIVE_S),
-            timeout=aiohttp.ClientTimeout(
-                total=total_timeout_s, connect=connect_timeout_s, sock_connect=connect_timeout_s, ceil_threshold=3600
-            ),
+        self._connections = connections
+        self._timeout = aiohttp.ClientTimeout(
+            total=total_timeout_s, connect=connect_timeout_s, sock_connect=connect_timeout_s, ceil_threshold=3600
+        )
+        self._session = self._opened()
+        self._retiring: set[asyncio.Task[None]] = set()
+
+    def _opened(self) -> aiohttp.ClientSession:
+        session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=KEEP_ALIVE_S),
+            timeout=self._timeout,
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": USER_AGENT, "Accept": "application/json"},
             trust_env=False,
         )
         # aiohttp sends GET, PUT and DELETE again by itself when a kept-alive connection turns out to be closed. What
         # is sent again is the caller's decision; there is no public switch (a test counts what the server receives).
-        self._session._retry_connection = False
+        session._retry_connection = False
+        return session
+
+    def renew(self) -> None:
+        """New connections from here on; those in use end with their request, at most its timeout from now."""
+        old, self._session = self._session, self._opened()
+        task = asyncio.ensure_future(self._retire(old))
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
+
+    async def _retire(self, session: aiohttp.ClientSession) -> None:
+        try:
+            await asyncio.sleep(self._timeout.total or 0)
+        finally:
+            await session.close()
+
+    async def drop(self) -> None:
+        """Cut every connection now; requests on them end as RESET."""
+        old, self._session = self._session, self._opened()
+        await old.close()
 
     async def request(
         self,
@@ -99,20 +128,26 @@ class HttpClient:
         return outcome
 
     async def close(self) -> None:
+        for task in self._retiring:
+            task.cancel()
+        await asyncio.gather(*self._retiring, return_exceptions=True)
         await self._session.close()
 
     async def _attempt(
         self, method: str, path: str, query: Pairs, headers: dict[str, str], body: bytes | None
     ) -> HttpReply | HttpFailure:
-        url = URL(self.base_url + path, encoded=True).with_query(list(query))
+        url = URL(self.base_url + path, encoded=True)  # a path may bring its query: a signature covers its exact text
+        if query:
+            url = url.with_query(list(query))
         if body is not None:
-            headers["Content-Type"] = "application/json"
+            headers.setdefault("Content-Type", "application/json")
         try:
             async with self._session.request(method, url, headers=headers, data=body, allow_redirects=False) as answer:
+                first_byte_ns = time.time_ns()
                 content = await self._read(answer)
                 if content is None:
                     return HttpFailure(FailureKind.TOO_LARGE, f"the answer is above {self._body_max} bytes")
-                return HttpReply(answer.status, answer.headers, content)
+                return HttpReply(answer.status, answer.headers, content, first_byte_ns)
         except (aiohttp.ClientConnectorError, aiohttp.ClientConnectorCertificateError) as error:
             return HttpFailure(FailureKind.NOT_SENT, _text(error))
         except aiohttp.ConnectionTimeoutError:

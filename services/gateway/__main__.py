@@ -9,15 +9,16 @@ from random import SystemRandom
 from common.edge import Edge
 from common.halt import HaltMarker
 from common.service import run_edge
-from services.gateway.transport import VenueDesk
-from services.gateway.wallets import load_wallets
+from services.gateway.door import Gateway
+from services.gateway.venues import open_venues
 
 
 async def start(edge: Edge) -> Callable[[], Awaitable[None]] | None:
     marker = HaltMarker(edge.settings.paths.data_dir)
-    desk = VenueDesk(edge, load_wallets(edge.settings), rng=SystemRandom(), halted=marker.read)
-    desk.start()
-    return desk.close
+    venues = await open_venues(edge)
+    gateway = Gateway(edge, venues.adapters, rng=SystemRandom(), halted=marker.read, beating=venues.beating)
+    gateway.start()
+    return gateway.close
 
 
 def main() -> int:

@@ -1,53 +1,52 @@
-"""Which action may run now, and which may not be sent any more. Pure.
+"""Which action may run now, and which may not be sent any more. Pure; one Admission for each venue.
 
-In: actions and cancels as they arrive on their lanes, and the ends of what was taken. Out: jobs to run, within the
-limits, and answers that need no venue: OVERLOADED, FENCED, the known end of a place asked again. An action that is in
-flight is never run a second time, and a place whose outcome stayed open only as a repeat. It knows no venue.
+In: actions and cancels as they arrive on their lanes, the ends of what was taken, the time. Out: jobs to run, within
+concurrency, budgets and the venue's mode; `out` collects results: of jobs that ended, and answers that need no venue
+(OVERLOADED, FENCED, a mode, a passed deadline, the known end of a place asked again). An action that is in flight is
+never run a second time, a place whose outcome stayed open only as a repeat, and a cancel never waits behind a place.
 """
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter, OrderedDict, deque
-from enum import StrEnum
+from collections.abc import Callable, Mapping, Sequence
+from itertools import count
+from typing import Protocol
 
 import msgspec
 
 from common.effects import Origin
-from common.messages import (
-    BalancesResult,
-    Cancel,
-    CancelResult,
-    OpenOrdersResult,
-    OrderLookup,
-    Place,
-    PlaceResult,
-    PositionsResult,
-    QueryBalances,
-    QueryOpenOrders,
-    QueryOrder,
-    QueryPositions,
-    QueryTrades,
-    Timings,
-    TradesResult,
-)
+from common.errors import Refusal
+from common.messages import Cancel, CancelResult, CancelWallet, Place, PlaceBatchResult, PlaceResult
 from common.reasons import Reason
 from common.types import Outcome
-
-Action = Place | Cancel | QueryOrder | QueryOpenOrders | QueryTrades | QueryPositions | QueryBalances
-Result = PlaceResult | CancelResult | OrderLookup | OpenOrdersResult | TradesResult | PositionsResult | BalancesResult
+from services.gateway.actions import (
+    Action,
+    Job,
+    Kind,
+    Result,
+    Single,
+    SingleResult,
+    fenced_result,
+    held_result,
+    jobs_of,
+    kind_of,
+    merged,
+    not_sent_result,
+    refused,
+    result_without_venue,
+    too_late,
+)
+from services.gateway.modes import MS, Hold
+from services.gateway.port import Prepared
 
 FINISHED_MAX = 10_000
 """Ends of places remembered for an action that is asked again; the oldest is forgotten first."""
 TOMBSTONES_MAX = 100_000
 """Cancelled orders whose place may still arrive; above it the oldest is forgotten (the executor fences as well)."""
-
-
-class Kind(StrEnum):
-    """Each kind has its own queue, its own concurrency and its own connections: cancels never wait for places."""
-
-    PLACE = "place"
-    CANCEL = "cancel"
-    QUERY = "query"
+SWEEP_HOLD_NS = 40 * MS
+"""A wallet-wide cancel waits this long for places in flight to be answered: it would not catch them (section 7)."""
 
 
 class Limit(msgspec.Struct, frozen=True):
@@ -55,121 +54,400 @@ class Limit(msgspec.Struct, frozen=True):
     waiting: int
 
 
-class Job(msgspec.Struct):
-    """One action on its way. `fenced`: a cancel of this order came, nothing may be sent for it any more."""
+class Limiter(Protocol):
+    """The budgets of a venue. Waits are nanoseconds; 0 means that it may go and was charged."""
 
-    action: Action
-    seq: int
-    repeat: bool
-    received_ns: int
-    fenced: bool = False
+    def take(self, action: Single, count: int, now: int, *, repeat: bool = False) -> int: ...
+
+    def cancels_free(self, wallet: str, now: int) -> int:
+        """How many orders one cancel call may name now; 0 when not even one."""
+        ...
+
+    def cancelled(self, wallet: str, count: int, now: int) -> None:
+        """A wallet-wide cancel was answered: what it cancelled costs afterwards."""
+        ...
 
 
-def kind_of(action: Action) -> Kind:
-    if isinstance(action, Place):
-        return Kind.PLACE
-    return Kind.CANCEL if isinstance(action, Cancel) else Kind.QUERY
+class NoLimits:
+    """A venue without budgets."""
+
+    def take(self, action: Single, count: int, now: int, *, repeat: bool = False) -> int:
+        return 0
+
+    def cancels_free(self, wallet: str, now: int) -> int:
+        return 1 << 30
+
+    def cancelled(self, wallet: str, count: int, now: int) -> None:
+        pass
+
+
+class Gate(Protocol):
+    """Whether the venue takes a place now (modes.VenueModes)."""
+
+    def hold(self, maker_only: bool, now: int) -> Hold | None: ...
+
+    def leaves(self, maker_only: bool) -> None: ...
+
+
+class Open:
+    """A venue that takes everything."""
+
+    def hold(self, maker_only: bool, now: int) -> Hold | None:
+        return None
+
+    def leaves(self, maker_only: bool) -> None:
+        pass
+
+
+class _Queue:
+    """Waiting jobs: in order for each wallet, wallets in turn, so that one wallet's budget stops no other's."""
+
+    def __init__(self) -> None:
+        self._of: OrderedDict[str, deque[Job]] = OrderedDict()
+        self.count = 0
+
+    def put(self, job: Job) -> None:
+        self._of.setdefault(job.wallet, deque()).append(job)
+        self.count += 1
+
+    def end(self, job: Job) -> None:
+        """It does not wait any more (it runs, or is over); its place in line is given up when its turn comes."""
+        if job.waits:
+            job.waits = False
+            self.count -= 1
+
+    def heads(self) -> list[Job]:
+        """The next job of each wallet, the wallet that waited longest first."""
+        heads = []
+        for wallet in list(self._of):
+            jobs = self._of[wallet]
+            while jobs and not jobs[0].waits:
+                jobs.popleft()
+            if jobs:
+                heads.append(jobs[0])
+            else:
+                del self._of[wallet]
+        return heads
+
+    def turn(self, wallet: str) -> None:
+        """This wallet had its turn."""
+        if wallet in self._of:
+            self._of.move_to_end(wallet)
+
+    def waiting(self, wallet: str) -> list[Job]:
+        return [job for job in self._of.get(wallet, ()) if job.waits]
 
 
 class Admission:
     """The state: what waits, what runs, what is fenced, what is finished."""
 
-    def __init__(self, limits: dict[Kind, Limit]) -> None:
+    def __init__(
+        self,
+        limits: Mapping[Kind, Limit],
+        limiter: Limiter | None = None,
+        gate: Gate | None = None,
+        cancel_batch_max: int = 1000,
+        prepare: Callable[[Place], Prepared] | None = None,
+    ) -> None:
+        """`prepare` reads a pinned order (the adapter's; without one nothing is known to be post-only)."""
         self.counters: Counter[str] = Counter()
+        self.out: list[Result] = []
+        """Results that are known: whoever calls sends them."""
         self._limits = limits
-        self._waiting: dict[Kind, deque[Job]] = {kind: deque() for kind in Kind}
+        self._limiter = limiter or NoLimits()
+        self._gate = gate or Open()
+        self._cancel_batch_max = cancel_batch_max
+        self._prepare = prepare
+        self._queues: dict[Kind, _Queue] = {kind: _Queue() for kind in Kind}
+        self._sweeps = _Queue()
+        """Wallet-wide cancels: they go before the cancels by id, of which they save most."""
         self._running: dict[Kind, int] = dict.fromkeys(Kind, 0)
+        self._wake: dict[Kind, int] = dict.fromkeys(Kind, 0)
         self._open: set[str] = set()
         self._places: dict[str, Job] = {}
-        self._finished: OrderedDict[str, PlaceResult] = OrderedDict()
+        self._late: list[tuple[int, int, Job]] = []
+        self._numbers = count()
+        self._finished: OrderedDict[str, PlaceResult | PlaceBatchResult] = OrderedDict()
         self._last_seq = 0
         self._tombstones: dict[str, int] = {}
         self._tombstone_ends: deque[tuple[int, str]] = deque()
+        self._wallet_fences: dict[str, int] = {}
 
-    def accept(self, action: Action, origin: Origin, repeat: bool, wall_ns: int) -> list[Result]:
-        """Queue an action that arrived; returns the results that are known without the venue."""
+    # --- in ---
+
+    def accept(self, action: Action, origin: Origin, repeat: bool, wall_ns: int, now: int) -> None:
+        """Queue an action that arrived. `now` is monotonic, here and below."""
         known = self._finished.get(action.action_id)
-        if known is not None and known.outcome is not Outcome.UNKNOWN:
+        if known is not None and not _is_open_ended(known):
             self.counters["actions_known"] += 1
-            return [known]
-        results = self._fence(action, origin.covers) if isinstance(action, Cancel) else []
-        if not isinstance(action, Cancel):
+            self.out.append(known)
+            return
+        if isinstance(action, Cancel):
+            self._fence(action, origin.covers)
+        elif isinstance(action, CancelWallet):
+            self._fence_wallet(action, origin.covers)
+        else:
             self._arrived(origin.seq)
         if action.action_id in self._open:
             self.counters["actions_in_flight_again"] += 1
-            return results
-        job = Job(action, origin.seq, repeat or known is not None, wall_ns)
-        refused = self._refusal_on_arrival(job)
-        if refused is not None:
-            return [*results, self._finish(action, refused)]
+            return
+        jobs = jobs_of(action, origin.seq, repeat or known is not None, wall_ns, now)
+        if self._has_no_room(kind_of(action), jobs):
+            return
         self._open.add(action.action_id)
-        self._waiting[kind_of(action)].append(job)
+        for job in jobs:
+            self._put(job)
+
+    def _has_no_room(self, kind: Kind, jobs: Sequence[Job]) -> bool:
+        limit = self._limits[kind].waiting
+        if self._queues[kind].count + len(jobs) <= limit:
+            return False
+        self.counters["actions_overloaded"] += 1
+        text = f"more than {limit} {kind.value}s are waiting; nothing was sent"
+        for job in jobs:
+            # An earlier life may have sent a repeat: only a look-up could say, and there is no room for one.
+            outcome = Outcome.UNKNOWN if job.repeat else Outcome.REFUSED
+            self._finish(job, result_without_venue(job.action, outcome, Reason.OVERLOADED, text))
+        return True
+
+    def _put(self, job: Job) -> None:
+        action = job.action
         if isinstance(action, Place):
+            if not self._is_readable(job, action):
+                return
             self._places[action.venue_order_id] = job
-        return results
+            if self._is_buried(action, job.seq):
+                self.counters["places_fenced"] += 1
+                job.fenced = True
+                if not job.repeat:
+                    self._finish(job, fenced_result(action))
+                    return
+            heapq.heappush(self._late, (action.deadline_ns, next(self._numbers), job))
+        self._queue_of(job).put(job)
 
-    def take(self, kind: Kind) -> Job | None:
-        """The next job of a kind, when its concurrency allows one more."""
-        queue = self._waiting[kind]
-        if not queue or self._running[kind] >= self._limits[kind].in_flight:
-            return None
-        self._running[kind] += 1
-        return queue.popleft()
+    def _is_readable(self, job: Job, place: Place) -> bool:
+        """Read the pinned order; one that cannot be read, or is not what it says, is over."""
+        if self._prepare is not None:
+            try:
+                job.prepared = self._prepare(place)
+            except Refusal as refusal:
+                self._finish(job, refused(job, refusal))
+                return False
+        return True
 
-    def done(self, job: Job, result: Result) -> Result:
+    def _queue_of(self, job: Job) -> _Queue:
+        return self._sweeps if isinstance(job.action, CancelWallet) else self._queues[kind_of(job.action)]
+
+    # --- out ---
+
+    def take(self, kind: Kind, wall_ns: int, now: int) -> list[Job]:
+        """What may run next: one job, or the legs of a batch that go as one request. Empty when nothing may.
+
+        Every request that is taken ends with one `freed`, every job with one `done`.
+        """
+        if kind is Kind.PLACE:
+            self._end_late(wall_ns)
+        self._wake[kind] = 0
+        if self._running[kind] >= self._limits[kind].in_flight:
+            return []
+        for job in self._heads(kind):
+            taken = self._take(job, now)
+            if taken:
+                self._running[kind] += 1
+                self._queue_of(job).turn(job.wallet)
+                return taken
+        return []
+
+    def _heads(self, kind: Kind) -> list[Job]:
+        sweeps = self._sweeps.heads() if kind is Kind.CANCEL else []
+        return sweeps + self._queues[kind].heads()
+
+    def _take(self, job: Job, now: int) -> list[Job]:
+        match job.action:
+            case Place():
+                return self._take_place(job, now)
+            case Cancel():
+                return self._take_part(job, job.action, now)
+            case CancelWallet() if self._waits_for_places(job, now):
+                return []
+        return self._charged([job], now)
+
+    def _take_place(self, job: Job, now: int) -> list[Job]:
+        while True:
+            legs = self._legs(job)
+            maker_only = all(leg.prepared is not None and leg.prepared.maker_only for leg in legs)
+            hold = None if job.repeat else self._gate.hold(maker_only, now)
+            if hold is None:
+                taken = self._charged(legs, now)
+                if taken and not job.repeat:
+                    self._gate.leaves(maker_only)
+                return taken
+            for leg in legs:
+                self._finish(leg, held_result(leg, hold))
+            rest = self._queues[Kind.PLACE].waiting(job.wallet)
+            if not rest:
+                return []
+            job = rest[0]
+
+    def _legs(self, job: Job) -> list[Job]:
+        """A leg takes those behind it along as one request; repeats and fenced ones go alone."""
+        if job.batch is None or job.repeat or job.fenced:
+            return [job]
+        waiting = self._queues[Kind.PLACE].waiting(job.wallet)
+        return [leg for leg in waiting if leg.batch is job.batch and not (leg.repeat or leg.fenced)]
+
+    def _charged(self, jobs: list[Job], now: int) -> list[Job]:
+        """These jobs, taken from their queue, when the budget has room for them."""
+        first = jobs[0]
+        wait_ns = self._limiter.take(first.action, len(jobs), now, repeat=first.repeat)
+        if wait_ns:
+            self._wake_at(kind_of(first.action), now + wait_ns)
+            return []
+        for job in jobs:
+            self._queue_of(job).end(job)
+        return jobs
+
+    def _take_part(self, job: Job, cancel: Cancel, now: int) -> list[Job]:
+        """One request of a cancel: as many orders as budget and venue allow in one call."""
+        free = self._limiter.cancels_free(cancel.wallet, now)
+        if self._sweeps.waiting(cancel.wallet):
+            free -= 1  # the wallet-wide call that waits needs one itself, and does the rest
+            if free <= 0:
+                return []
+        size = max(1, min(free, self._cancel_batch_max, len(job.left)))
+        wait_ns = self._limiter.take(cancel, size, now)
+        if wait_ns:
+            self._wake_at(Kind.CANCEL, now + wait_ns)
+            return []
+        ids, job.left = job.left[:size], job.left[size:]
+        job.asking += 1
+        if not job.left:
+            self._queues[Kind.CANCEL].end(job)
+        part = msgspec.structs.replace(cancel, venue_order_ids=ids)
+        return [Job(part, job.seq, job.repeat, job.received_ns, job.since_ns, parent=job, waits=False)]
+
+    def _waits_for_places(self, job: Job, now: int) -> bool:
+        """Places in flight of this wallet are answered first, for a moment: the venue's call would miss them."""
+        until = job.since_ns + SWEEP_HOLD_NS
+        if now >= until or not any(place.wallet == job.wallet and not place.waits for place in self._places.values()):
+            return False
+        self._wake_at(Kind.CANCEL, until)
+        return True
+
+    def _wake_at(self, kind: Kind, at: int) -> None:
+        self._wake[kind] = min(self._wake[kind] or at, at)
+
+    def _end_late(self, wall_ns: int) -> None:
+        """Waiting places whose deadline passed are not sent; a repeat is still looked up."""
+        while self._late and (self._late[0][0] <= wall_ns or not self._late[0][2].waits):
+            job = heapq.heappop(self._late)[2]
+            if job.waits and not job.repeat:
+                self.counters["places_late"] += 1
+                self._finish(job, not_sent_result(job, too_late(job, wall_ns)))
+
+    def wake_ns(self, wall_ns: int, now: int) -> int:
+        """When `take` may have something new although nothing happens before (monotonic); 0 for never."""
+        times = [at for at in self._wake.values() if at]
+        if self._late and self._queues[Kind.PLACE].count:
+            times.append(now + max(MS, self._late[0][0] - wall_ns))
+        return min(times, default=0)
+
+    # --- ends ---
+
+    def done(self, job: Job, result: SingleResult, now: int) -> None:
         """A taken job has its result."""
-        self._running[kind_of(job.action)] -= 1
-        return self._finish(job.action, result)
+        if job.parent is not None:
+            assert isinstance(result, CancelResult)
+            self._part_done(job.parent, result)
+            return
+        if isinstance(job.action, CancelWallet) and isinstance(result, CancelResult):
+            self._limiter.cancelled(job.wallet, len(result.canceled), now)
+            self._spare(job.wallet, result)
+        self._finish(job, result)
+
+    def freed(self, kind: Kind) -> None:
+        """A request is over: there is room for another."""
+        self._running[kind] -= 1
 
     def depth(self) -> dict[str, int]:
         """Gauges for the heartbeat."""
-        waiting = {f"{kind.value}s_waiting": len(queue) for kind, queue in self._waiting.items()}
-        return waiting | {f"{kind.value}s_in_flight": count for kind, count in self._running.items()}
+        waiting = {f"{kind.value}s_waiting": queue.count for kind, queue in self._queues.items()}
+        return waiting | {f"{kind.value}s_in_flight": running for kind, running in self._running.items()}
 
-    def _finish(self, action: Action, result: Result) -> Result:
-        self._open.discard(action.action_id)
-        if isinstance(action, Place):
-            self._places.pop(action.venue_order_id, None)
-        if isinstance(result, PlaceResult):
-            self._finished[action.action_id] = result
+    def _part_done(self, job: Job, answer: CancelResult) -> None:
+        job.asking -= 1
+        job.answers.append(answer)
+        if not job.asking and not job.left:
+            self._finish(job, merged(job.action.action_id, job.answers))
+
+    def _spare(self, wallet: str, result: CancelResult) -> None:
+        """What the wallet-wide call cancelled needs no cancel of its own any more."""
+        gone = {order_id.lower() for order_id in result.canceled}
+        for job in self._queues[Kind.CANCEL].waiting(wallet):
+            spared = [order_id for order_id in job.left if order_id.lower() in gone]
+            if not spared:
+                continue
+            job.left = [order_id for order_id in job.left if order_id.lower() not in gone]
+            text = "cancelled with everything of the wallet"
+            answer = CancelResult(job.action.action_id, Outcome.DONE, Reason.OK, text, spared, timings=result.timings)
+            if job.left:
+                job.answers.append(answer)
+            else:
+                self._queues[Kind.CANCEL].end(job)
+                job.asking += 1
+                self._part_done(job, answer)
+
+    def _finish(self, job: Job, result: SingleResult) -> None:
+        self._queue_of(job).end(job)
+        if isinstance(job.action, Place):
+            self._places.pop(job.action.venue_order_id, None)
+        self.counters[f"results_{result.outcome.value.lower()}"] += 1
+        if job.batch is None:
+            self._end_action(result)
+        elif isinstance(result, PlaceResult) and (whole := job.batch.take(result)) is not None:
+            self._end_action(whole)
+
+    def _end_action(self, result: Result) -> None:
+        self._open.discard(result.action_id)
+        self.out.append(result)
+        if isinstance(result, PlaceResult | PlaceBatchResult):
+            self._finished[result.action_id] = result
             if len(self._finished) > FINISHED_MAX:
                 self._finished.popitem(last=False)
-        self.counters[f"results_{result.outcome.value.lower()}"] += 1
-        return result
-
-    def _refusal_on_arrival(self, job: Job) -> Result | None:
-        action = job.action
-        if isinstance(action, Place) and action.venue_order_id in self._tombstones:
-            self.counters["places_fenced"] += 1
-            if not job.repeat:
-                return fenced_result(action)
-            job.fenced = True
-        kind = kind_of(action)
-        if len(self._waiting[kind]) >= self._limits[kind].waiting:
-            self.counters["actions_overloaded"] += 1
-            text = f"more than {self._limits[kind].waiting} {kind.value}s are waiting; nothing was sent"
-            # An earlier life may have sent a repeat: only a look-up could say, and there is no room for one.
-            outcome = Outcome.UNKNOWN if job.repeat else Outcome.REFUSED
-            return result_without_venue(action, outcome, Reason.OVERLOADED, text)
-        return None
 
     # --- fencing (architecture section 6): a cancel overtakes its place ---
 
-    def _fence(self, cancel: Cancel, covers: int) -> list[Result]:
+    def _fence(self, cancel: Cancel, covers: int) -> None:
         """Stop the places of these orders that were not sent; remember those still to arrive up to `covers`."""
-        results: list[Result] = []
         for order_id in cancel.venue_order_ids:
             job = self._places.get(order_id)
             if job is None:
                 if covers > self._last_seq:
                     self._bury(order_id, covers)
-            elif job.seq <= covers and not job.fenced:
-                job.fenced = True
-                self.counters["places_fenced"] += 1
-                if not job.repeat and job in self._waiting[Kind.PLACE]:
-                    self._waiting[Kind.PLACE].remove(job)
-                    results.append(self._finish(job.action, fenced_result(job.action)))
-        return results
+            elif job.seq <= covers:
+                self._stop(job)
+
+    def _fence_wallet(self, cancel: CancelWallet, covers: int) -> None:
+        """Of a whole wallet. In one market only orders named by id are fenced: a place does not say its market."""
+        if cancel.condition_id or cancel.token_id:
+            return
+        if covers > self._last_seq:
+            self._wallet_fences[cancel.wallet] = max(covers, self._wallet_fences.get(cancel.wallet, 0))
+        for job in list(self._places.values()):
+            if job.wallet == cancel.wallet and job.seq <= covers:
+                self._stop(job)
+
+    def _stop(self, job: Job) -> None:
+        """Nothing more is sent for this place; one that was never sent is over at once."""
+        if job.fenced:
+            return
+        job.fenced = True
+        self.counters["places_fenced"] += 1
+        if job.waits and not job.repeat:
+            self._finish(job, fenced_result(job.action))
+
+    def _is_buried(self, place: Place, seq: int) -> bool:
+        return place.venue_order_id in self._tombstones or seq <= self._wallet_fences.get(place.wallet, 0)
 
     def _bury(self, order_id: str, covers: int) -> None:
         if self._tombstones.get(order_id) == covers:
@@ -186,58 +464,14 @@ class Admission:
             del self._tombstones[order_id]
 
     def _arrived(self, seq: int) -> None:
-        """The lane is in order: tombstones up to here have nothing left to wait for after this message."""
+        """The lane is in order: fences up to here have nothing left to wait for after this message."""
         while self._tombstone_ends and self._tombstone_ends[0][0] < seq:
             self._forget_first()
+        for wallet in [name for name, covers in self._wallet_fences.items() if covers < seq]:
+            del self._wallet_fences[wallet]
         self._last_seq = max(self._last_seq, seq)
 
 
-def fenced_result(action: Action) -> Result:
-    text = "a cancel of this order came before it was sent; nothing was sent"
-    return result_without_venue(action, Outcome.REFUSED, Reason.FENCED, text)
-
-
-def may_send(job: Job, wall_ns: int, halted: str = "") -> tuple[Reason, str] | None:
-    """Why a place may not be sent (any more), or None. Checked last before the request is written.
-
-    `halted` is what the durable halt marker says (common/halt.py).
-    """
-    assert isinstance(job.action, Place)
-    if halted:
-        return Reason.HALTED, f"trading is halted: {halted}"
-    if job.fenced:
-        return Reason.FENCED, "a cancel of this order came"
-    if wall_ns >= job.action.deadline_ns:
-        late_ms = (wall_ns - job.action.deadline_ns) // 1_000_000
-        return Reason.DEADLINE_PASSED, f"its deadline passed {late_ms} ms ago"
-    return None
-
-
-def not_sent_result(job: Job, why: tuple[Reason, str]) -> Result:
-    """The end of a place that may not be sent. Of a repeat an earlier life may have sent a copy: that stays UNKNOWN."""
-    code, text = why
-    if job.repeat:
-        text = f"{text}; the venue did not have it when asked, an earlier copy may still arrive"
-        return result_without_venue(job.action, Outcome.UNKNOWN, code, text, job.received_ns)
-    return result_without_venue(job.action, Outcome.REFUSED, code, f"{text}; nothing was sent", job.received_ns)
-
-
-def result_without_venue(action: Action, outcome: Outcome, code: Reason, text: str, received_ns: int = 0) -> Result:
-    """The result of an action the venue was not asked about, in the shape its asker waits for."""
-    action_id = action.action_id
-    match action:
-        case Place():
-            timings = Timings(received_ns=received_ns)
-            return PlaceResult(action_id, action.venue_order_id, outcome, code, text, timings=timings)
-        case Cancel():
-            return CancelResult(action_id, outcome, code, text)
-        case QueryOrder():
-            return OrderLookup(action_id, action.venue_order_id, outcome, code, text, received_ns)
-        case QueryOpenOrders():
-            return OpenOrdersResult(action_id, outcome, code, text, received_ns, False, [])
-        case QueryTrades():
-            return TradesResult(action_id, outcome, code, text, received_ns, False, [])
-        case QueryPositions():
-            return PositionsResult(action_id, outcome, code, text, received_ns, False, [])
-        case QueryBalances():
-            return BalancesResult(action_id, outcome, code, text, received_ns)
+def _is_open_ended(result: PlaceResult | PlaceBatchResult) -> bool:
+    results = [result] if isinstance(result, PlaceResult) else result.results
+    return any(row.outcome is Outcome.UNKNOWN for row in results)

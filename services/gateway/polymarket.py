@@ -8,11 +8,9 @@ journaled. Everything that is not a documented refusal stays UNKNOWN (common/ven
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 from urllib.parse import quote
-
-import msgspec
 
 from common.errors import ConfigError, Refusal
 from common.fixed import MICROS_MAX
@@ -20,6 +18,7 @@ from common.messages import (
     BalancesResult,
     Cancel,
     CancelResult,
+    CancelWallet,
     OpenOrdersResult,
     OrderLookup,
     Place,
@@ -38,13 +37,18 @@ from common.messages import (
     WalletReady,
 )
 from common.reasons import Reason
-from common.types import Outcome
+from common.types import Outcome, RetryClass
 from common.venues.polymarket.auth import L2Credentials, L2Signer
-from common.venues.polymarket.errors import CancelVerdict, classify_cancel, classify_place
+from common.venues.polymarket.errors import (
+    PlaceVerdict,
+    Retry,
+    classify_cancel,
+    classify_place,
+    classify_place_entry,
+)
 from common.venues.polymarket.holdings import parse_holdings
-from common.venues.polymarket.orders import POLY_1271, post_body, sign_order
-from common.venues.polymarket.pinned import PinnedOrder, decode_pinned
-from common.venues.polymarket.signing import Signer, checksum_address
+from common.venues.polymarket.orders import post_body
+from common.venues.polymarket.pinned import PinnedOrder, checked_pinned, wallet_identity
 from common.venues.polymarket.user import own_fills
 from common.venues.polymarket.wire import (
     START_CURSOR,
@@ -58,9 +62,11 @@ from common.venues.polymarket.wire import (
     parse_page,
     parse_trade,
 )
+from services.gateway.port import OrderSigner
 
 VENUE = "polymarket"
-CANCEL_CHUNK = 1000
+NOBODYS_ID = "0x" + "00" * 32
+"""An order id no order can have: a cancel of it changes nothing."""
 PAGES_MAX = 1000
 HELD_PAGE = 500
 _NOT_FOUND = re.compile(r"not found|can.?t be found", re.IGNORECASE)
@@ -83,34 +89,60 @@ class Answer(NamedTuple):
     retry_after: str = ""
     text: str = ""
     sent: bool = True
+    first_byte_ns: int = 0
+    headers: Mapping[str, str] = {}
+
+
+RETRY: Mapping[Retry, RetryClass] = {
+    Retry.NONE: RetryClass.NEVER,
+    Retry.FRESH: RetryClass.NEVER,
+    Retry.REFRESH: RetryClass.NEVER,
+    Retry.LATER: RetryClass.AFTER,
+    Retry.LOOKUP: RetryClass.LOOK_UP,
+}
+"""What may be tried with the same bytes."""
 
 
 class VenueWallet:
-    """One wallet's keys and names. Never printed, never copied."""
+    """One wallet: its signer, its API credentials, its names. Never printed, never copied."""
 
-    __slots__ = ("_l2", "api_key", "chain_id", "maker", "name", "order_signer", "signature_type", "signer")
+    __slots__ = ("_l2", "api_key", "identity", "name", "signer")
 
     def __init__(
-        self, name: str, signer: Signer, creds: L2Credentials, *, funder: str, signature_type: int, chain_id: int
+        self, name: str, signer: OrderSigner, creds: L2Credentials, *, funder: str, signature_type: int, chain_id: int
     ) -> None:
         if signature_type and not funder:
             raise ConfigError("wallets.funder", f"wallet {name!r} of signature type {signature_type} needs a funder")
         self.name = name
         self.signer = signer
         self.api_key = creds.key
-        self.chain_id = chain_id
-        self.signature_type = signature_type
-        self.maker = checksum_address(funder) if funder else signer.address
-        # A deposit wallet signs as itself (protocol section 3.2); the API key stays bound to the signing EOA.
-        self.order_signer = self.maker if signature_type == POLY_1271 else signer.address
+        self.identity = wallet_identity(name, signer.address, funder, signature_type, chain_id)
+        # The API key is bound to the signing EOA, also where a deposit wallet signs as itself.
         self._l2 = L2Signer(signer.address, creds)
+
+    @property
+    def maker(self) -> str:
+        """The wallet's own address: whose money it is."""
+        return self.identity.maker
+
+    @property
+    def signature_type(self) -> int:
+        return self.identity.signature_type
 
     def headers(self, at_s: int, method: str, path: str, body: bytes | None = None) -> dict[str, str]:
         return self._l2.headers(at_s, method, path, body)
 
+    async def sign(self, pinned: PinnedOrder, venue_order_id: str) -> str:
+        """The signature over exactly this order. Raises Refusal when the signer will not."""
+        signature = self.signer.sign_now(pinned, venue_order_id)
+        if signature is None:
+            signature = await self.signer.sign(pinned, venue_order_id)
+        return "0x" + signature.hex()
+
     def ready(self) -> WalletReady:
+        own = self.identity
         return WalletReady(
-            VENUE, self.name, self.order_signer, self.maker, self.signature_type, self.chain_id, self.api_key
+            VENUE, self.name, own.order_signer, own.maker, own.signature_type, own.chain_id, self.api_key
         )
 
     def __repr__(self) -> str:
@@ -122,43 +154,88 @@ class VenueWallet:
 
 def checked_order(place: Place, wallet: VenueWallet) -> PinnedOrder:
     """The pinned order, which must be this wallet's and have the digest that was journaled. Raises Refusal."""
-    pinned = decode_pinned(place.pinned)
-    if (pinned.chain_id, pinned.signature_type) != (wallet.chain_id, wallet.signature_type):
-        raise Refusal(Reason.BAD_REQUEST, "the order is pinned for another chain or signature type", "pinned")
-    if (pinned.maker.lower(), pinned.signer.lower()) != (wallet.maker.lower(), wallet.order_signer.lower()):
-        raise Refusal(Reason.BAD_REQUEST, f"the order is pinned for another wallet than {wallet.name}", "pinned")
-    digest = pinned.venue_order_id
-    if digest != place.venue_order_id:
-        text = f"the pinned order has the digest {digest}, not {place.venue_order_id[:80]}"
-        raise Refusal(Reason.DIGEST_MISMATCH, text, "venue_order_id")
-    return pinned
+    return checked_pinned(place.pinned, place.venue_order_id, wallet.identity)
 
 
-def place_request(pinned: PinnedOrder, wallet: VenueWallet, at_s: int) -> Request:
-    """POST /order with the signature over exactly the pinned struct; the same pinned order gives the same body."""
-    order = pinned.order
-    signature = sign_order(order, wallet.signer, pinned.chain_id, pinned.neg_risk, pinned.version)
-    body = post_body(
-        order, signature, wallet.api_key, pinned.order_type.value, pinned.post_only, expiration=pinned.expiration
+def place_body(pinned: PinnedOrder, signature: str, wallet: VenueWallet) -> bytes:
+    """What is posted for one order; the same pinned order and signature give the same bytes."""
+    return post_body(
+        pinned.order,
+        signature,
+        wallet.api_key,
+        pinned.order_type.value,
+        pinned.post_only,
+        expiration=pinned.expiration,
     )
+
+
+def place_request(body: bytes, wallet: VenueWallet, at_s: int) -> Request:
     return Request("POST", "/order", wallet.headers(at_s, "POST", "/order", body), body)
+
+
+def batch_request(bodies: Sequence[bytes], wallet: VenueWallet, at_s: int) -> Request:
+    body = b"[" + b",".join(bodies) + b"]"
+    return Request("POST", "/orders", wallet.headers(at_s, "POST", "/orders", body), body)
 
 
 def place_result(place: Place, answer: Answer, timings: Timings, *, resent: bool) -> PlaceResult:
     """The result of a sent place. A refusal of a copy that was sent again does not speak for the first copy."""
     if not answer.sent:
-        outcome = Outcome.UNKNOWN if resent else Outcome.REFUSED
-        text = f"nothing was sent: {answer.text}"
-        return PlaceResult(
-            place.action_id, place.venue_order_id, outcome, Reason.VENUE_UNAVAILABLE, text, timings=timings
-        )
+        return _not_sent(place, answer, timings, resent=resent)
     verdict = classify_place(answer.status, answer.body, answer.retry_after)
+    return _judged(place, verdict, answer, timings, resent=resent)
+
+
+def batch_results(places: Sequence[Place], answer: Answer, timings: Timings) -> list[PlaceResult]:
+    """One result for each leg, read by position. An answer of another length speaks of none of them."""
+    if not answer.sent:
+        return [_not_sent(place, answer, timings, resent=False) for place in places]
+    if answer.status == 200:
+        entries = _entries(answer.body)
+        if len(entries) == len(places):
+            verdicts = [classify_place_entry(entry) for entry in entries]
+        else:
+            text = f"{len(entries)} answers for {len(places)} orders"
+            verdicts = [_unreadable(text)] * len(places)
+    else:
+        verdicts = [classify_place(answer.status, answer.body, answer.retry_after)] * len(places)
+    pairs = zip(places, verdicts, strict=True)
+    return [_judged(place, verdict, answer, timings, resent=False) for place, verdict in pairs]
+
+
+def _entries(body: bytes) -> list[object]:
+    try:
+        value = decode_json(body)
+    except Refusal:
+        return []
+    return value if isinstance(value, list) else []
+
+
+def _unreadable(text: str) -> PlaceVerdict:
+    return PlaceVerdict(Outcome.UNKNOWN, Reason.VENUE_UNKNOWN_OUTCOME, Retry.LOOKUP, text)
+
+
+def _not_sent(place: Place, answer: Answer, timings: Timings, *, resent: bool) -> PlaceResult:
+    outcome = Outcome.UNKNOWN if resent else Outcome.REFUSED
+    return PlaceResult(
+        place.action_id,
+        place.venue_order_id,
+        outcome,
+        Reason.VENUE_UNAVAILABLE,
+        f"nothing was sent: {answer.text}",
+        timings=timings,
+        retry=RetryClass.LOOK_UP if resent else RetryClass.AFTER,
+    )
+
+
+def _judged(place: Place, verdict: PlaceVerdict, answer: Answer, timings: Timings, *, resent: bool) -> PlaceResult:
     outcome, code, text = verdict.outcome, verdict.reason, verdict.message or answer.text
+    retry = RETRY[verdict.retry]
     if outcome is Outcome.DONE and verdict.venue_order_id.lower() != place.venue_order_id.lower():
-        outcome, code = Outcome.UNKNOWN, Reason.VENUE_UNKNOWN_OUTCOME
+        outcome, code, retry = Outcome.UNKNOWN, Reason.VENUE_UNKNOWN_OUTCOME, RetryClass.LOOK_UP
         text = f"the venue answered for another order: {verdict.venue_order_id[:80]!r}"
     if resent and outcome is Outcome.REFUSED:
-        outcome, text = Outcome.UNKNOWN, f"refused when sent again: {text}"
+        outcome, retry, text = Outcome.UNKNOWN, RetryClass.LOOK_UP, f"refused when sent again: {text}"
     return PlaceResult(
         place.action_id,
         place.venue_order_id,
@@ -170,14 +247,7 @@ def place_result(place: Place, answer: Answer, timings: Timings, *, resent: bool
         taking=verdict.taking or 0,
         retry_after_ms=verdict.retry_after_s * 1000,
         timings=timings,
-    )
-
-
-def adopted_result(place: Place, order: VenueOrder, timings: Timings) -> PlaceResult:
-    """A repeat whose order the venue has: nothing is sent. What it filled comes as fills, never from here."""
-    text = "the venue has this order"
-    return PlaceResult(
-        place.action_id, place.venue_order_id, Outcome.DONE, Reason.OK, text, order.status.lower(), timings=timings
+        retry=retry,
     )
 
 
@@ -228,43 +298,80 @@ def venue_order(order: OpenOrder) -> VenueOrder:
 # --- cancels ---
 
 
-def cancel_requests(cancel: Cancel, wallet: VenueWallet, at_s: int) -> list[Request]:
-    """DELETE /order for one id, DELETE /orders for more, at most 1000 ids in each."""
-    ids = list(dict.fromkeys(cancel.venue_order_ids))
-    if len(ids) == 1:
-        return [_delete("/order", encode_json({"orderID": ids[0]}), wallet, at_s)]
-    chunks = [ids[start : start + CANCEL_CHUNK] for start in range(0, len(ids), CANCEL_CHUNK)]
-    return [_delete("/orders", encode_json(chunk), wallet, at_s) for chunk in chunks]
+def cancel_request(venue_order_ids: Sequence[str], wallet: VenueWallet, at_s: int) -> Request:
+    """DELETE /order for one id, DELETE /orders for more (at most 1000, which is the caller's to hold)."""
+    if len(venue_order_ids) == 1:
+        return _delete("/order", encode_json({"orderID": venue_order_ids[0]}), wallet, at_s)
+    return _delete("/orders", encode_json(list(venue_order_ids)), wallet, at_s)
 
 
-def _delete(path: str, body: bytes, wallet: VenueWallet, at_s: int) -> Request:
+def cancel_wallet_request(action: CancelWallet, wallet: VenueWallet, at_s: int) -> Request:
+    """DELETE /cancel-all, or /cancel-market-orders for one market or token (protocol section 4.4)."""
+    scope = {"market": action.condition_id, "asset_id": action.token_id}
+    given = {name: value for name, value in scope.items() if value}
+    if given:
+        return _delete("/cancel-market-orders", encode_json(given), wallet, at_s)
+    return _delete("/cancel-all", None, wallet, at_s)
+
+
+def _delete(path: str, body: bytes | None, wallet: VenueWallet, at_s: int) -> Request:
     return Request("DELETE", path, wallet.headers(at_s, "DELETE", path, body), body)
 
 
-def cancel_result(cancel: Cancel, answers: Sequence[Answer]) -> CancelResult:
-    """All answers of one cancel as one result: DONE only when every chunk was answered; the worst one gives the code.
+def cancel_result(action: Cancel | CancelWallet, answer: Answer, timings: Timings) -> CancelResult:
+    """DONE when the venue answered, whatever it says of each order.
 
     `not_canceled` maps an id to a reason word and the venue's text, as in "ORDER_NOT_FOUND: order not found".
     """
-    verdicts = [_cancel_verdict(answer) for answer in answers]
-    canceled = [order_id for verdict in verdicts for order_id in verdict.canceled]
-    not_canceled = {
-        order_id: f"{why.reason.value}: {why.message}"
-        for verdict in verdicts
-        for order_id, why in verdict.not_canceled.items()
-    }
-    rank = (Outcome.UNKNOWN, Outcome.REFUSED, Outcome.DONE)
-    worst = min(verdicts, key=lambda verdict: rank.index(verdict.outcome))
-    return CancelResult(cancel.action_id, worst.outcome, worst.reason, worst.message, canceled, not_canceled)
-
-
-def _cancel_verdict(answer: Answer) -> CancelVerdict:
     verdict = classify_cancel(answer.status, answer.body, answer.retry_after)
-    if answer.sent and answer.status:
-        return verdict
-    outcome = verdict.outcome if answer.sent else Outcome.REFUSED
-    code = verdict.reason if answer.sent else Reason.VENUE_UNAVAILABLE
-    return msgspec.structs.replace(verdict, outcome=outcome, reason=code, message=f"{verdict.message}: {answer.text}")
+    outcome, code, text, retry = verdict.outcome, verdict.reason, verdict.message, RETRY[verdict.retry]
+    if not answer.sent:
+        outcome, code, retry = Outcome.REFUSED, Reason.VENUE_UNAVAILABLE, RetryClass.AFTER
+    if not (answer.sent and answer.status):
+        text = f"{text}: {answer.text}"
+    not_canceled = {order_id: f"{why.reason.value}: {why.message}" for order_id, why in verdict.not_canceled.items()}
+    return CancelResult(
+        action.action_id,
+        outcome,
+        code,
+        text,
+        list(verdict.canceled),
+        not_canceled,
+        timings,
+        retry,
+        verdict.retry_after_s * 1000,
+    )
+
+
+# --- the dead-man switch ---
+
+
+class BeatAnswer(NamedTuple):
+    """`accepted`: `next_id` is for the next beat. Otherwise `next_id` is what the venue expects, "" when not said."""
+
+    accepted: bool
+    next_id: str
+    text: str
+    answered: bool
+
+
+def beat_request(heartbeat_id: str, wallet: VenueWallet, at_s: int) -> Request:
+    body = encode_json({"heartbeat_id": heartbeat_id})
+    return Request("POST", "/v1/heartbeats", wallet.headers(at_s, "POST", "/v1/heartbeats", body), body)
+
+
+def beat_answer(answer: Answer) -> BeatAnswer:
+    """Protocol section 4.6: 200 with the next id, 400 with the id it expects; anything else may have counted or not."""
+    try:
+        members = decode_json(answer.body) if answer.status else None
+    except Refusal:
+        members = None
+    found = members.get("heartbeat_id") if isinstance(members, dict) else None
+    next_id = found if isinstance(found, str) else ""
+    if answer.status == 200 and next_id:
+        return BeatAnswer(True, next_id, "", True)
+    text = _error_text(answer) or answer.text or f"HTTP {answer.status}"
+    return BeatAnswer(False, next_id, text, answer.status == 400)
 
 
 # --- money and holdings ---
@@ -429,7 +536,9 @@ def _read_failure(answer: Answer) -> tuple[Outcome, Reason, str]:
         return Outcome.REFUSED, Reason.VENUE_AUTH, text
     if answer.status == 429:
         return Outcome.REFUSED, Reason.VENUE_RATE_LIMIT, text
-    if 400 <= answer.status < 500 and answer.status != 425:
+    if answer.status == 425:
+        return Outcome.UNKNOWN, Reason.VENUE_RESTARTING, text
+    if 400 <= answer.status < 500:
         return Outcome.REFUSED, Reason.VENUE_REFUSED, text
     return Outcome.UNKNOWN, Reason.VENUE_UNAVAILABLE, text
 

@@ -31,6 +31,28 @@ from common.messages import (
     WalletReady,
 )
 from common.venues.capabilities import Capabilities
+from common.venues.polymarket.pinned import PinnedOrder
+
+
+class OrderSigner(Protocol):
+    """Signs Polymarket orders of one wallet, here or in the signer process (signers.py)."""
+
+    @property
+    def address(self) -> str:
+        """Checksum address of the key."""
+        ...
+
+    def sign_now(self, pinned: PinnedOrder, venue_order_id: str = "") -> bytes | None:
+        """The signature at once, or None: then `sign` has to be awaited. Raises Refusal."""
+        ...
+
+    async def sign(self, pinned: PinnedOrder, venue_order_id: str) -> bytes:
+        """The final signature, with the wrapping of a deposit wallet. Raises Refusal."""
+        ...
+
+    def close(self) -> None:
+        """Forget the key."""
+        ...
 
 
 class Prepared(NamedTuple):

@@ -6,8 +6,6 @@ or a Refusal: then nothing was signed, so nothing can have been sent. Nothing he
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from common.edge import Edge, new_request_id
 from common.errors import ConfigError, Refusal
 from common.messages import GetSigner, Refused, SignedOrder, SignerReady, SignOrder
@@ -18,27 +16,6 @@ from common.venues.polymarket.signing import Signer
 SIGN_TIMEOUT_S = 2.0
 """A signer that does not answer within this is away; the place is refused, nothing was sent."""
 HELLO_TIMEOUT_S = 5.0
-
-
-class OrderSigner(Protocol):
-    """Signs orders of one wallet."""
-
-    @property
-    def address(self) -> str:
-        """Checksum address of the key."""
-        ...
-
-    def sign_now(self, pinned: PinnedOrder, venue_order_id: str = "") -> bytes | None:
-        """The signature at once, or None: then `sign` has to be awaited. Raises Refusal."""
-        ...
-
-    async def sign(self, pinned: PinnedOrder, venue_order_id: str) -> bytes:
-        """The final signature, with the wrapping of a deposit wallet. Raises Refusal."""
-        ...
-
-    def close(self) -> None:
-        """Forget the key."""
-        ...
 
 
 class InsideSigner:

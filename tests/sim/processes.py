@@ -1,7 +1,7 @@
 """The processes of the order path in one thread: how they are run, killed at any point, and started again.
 
 The executor's core runs in a small mirror of common/heart.py over a journal in memory; gateway and user_data are the
-real shells (VenueDesk, UserChannel) on a small mirror of common/edge.py. Peers, lanes and codecs are the real ones. A
+real shells (Gateway, UserChannel) on a small mirror of common/edge.py. Peers, lanes and codecs are the real ones. A
 dead process loses everything but its journal and its epochs; the bus may still hold frames that were meant for it.
 """
 
@@ -40,10 +40,12 @@ from common.settings import ROOT, Account, Settings, load_settings
 from common.step import Step, decode_step, replay
 from common.types import FeedState
 from services.executor.core import ExecutorCore
-from services.gateway import transport
+from services.gateway.adapters import polymarket as venue_shell
+from services.gateway.door import Gateway as Door
 from services.user_data import channel
-from services.user_data.channel import LANE, UserChannel
+from services.user_data.channel import UserChannel
 from services.user_data.core import UserFeed
+from services.user_data.outlet import LANE
 from tests.services.executor.driver import ADDRESS, MARKET
 from tests.services.gateway.orders import API_KEY, CREDS
 from tests.services.gateway.orders import wallet as venue_wallet
@@ -564,6 +566,9 @@ class SimEdge(Process):
     def epoch_of(self, owner: str) -> Epoch:
         return self.peer.epoch_of(owner)
 
+    def serve_snapshots(self, handler: Callable[[str], list[Message]]) -> None:
+        """Nobody follows the streams of an edge in here."""
+
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         task = self.world.loop.create_task(work, name=name)
         self._tasks[task] = None
@@ -577,7 +582,7 @@ class SimEdge(Process):
 
 
 class Gateway(SimEdge):
-    """The real VenueDesk; only its HTTP clients are ours."""
+    """The real Gateway; only its HTTP clients are ours."""
 
     name = "gateway"
 
@@ -589,15 +594,19 @@ class Gateway(SimEdge):
         def http(_base_url: str, *, total_timeout_s: float, **_rest: object) -> SimHttp:
             return SimHttp(self.world, self._venue, total_timeout_s)
 
-        with patch.object(transport, "HttpClient", http):
-            desk = transport.VenueDesk(
-                self.as_edge(),
-                {"main": venue_wallet()},
-                rng=self.world.rng,
-                halted=lambda: self.world.marker,
-                wall_ns=self.world.wall_ns,
+        with patch.object(venue_shell, "HttpClient", http):
+            adapter = venue_shell.PolymarketAdapter(
+                self.settings, {"main": venue_wallet()}, counters=self.counters, wall_ns=self.world.wall_ns
             )
-        desk.start()
+        door = Door(
+            self.as_edge(),
+            [(adapter, None)],
+            rng=self.world.rng,
+            halted=lambda: self.world.marker,
+            wall_ns=self.world.wall_ns,
+            mono_ns=lambda: self.world.loop.now_ns,
+        )
+        door.start()
 
 
 class UserData(SimEdge):

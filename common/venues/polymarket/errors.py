@@ -118,7 +118,7 @@ _TEXTS: Final[tuple[tuple[re.Pattern[str], Meaning], ...]] = tuple(
         (r"fak orders are partially filled or killed", _refused(Reason.FAK_NOT_FILLED, Retry.FRESH)),
         (r"post-only mode", _refused(Reason.VENUE_POST_ONLY, Retry.LATER)),
         (r"cancel-only", _refused(Reason.VENUE_CANCEL_ONLY, Retry.LATER)),
-        (r"trading is currently disabled", _refused(Reason.VENUE_UNAVAILABLE, Retry.LATER)),
+        (r"trading is currently disabled", _refused(Reason.VENUE_DISABLED, Retry.LATER)),
         (r"not yet ready to process new orders", _refused(Reason.VENUE_UNAVAILABLE, Retry.LATER)),
         (r"order_version_mismatch", _refused(Reason.VENUE_REFUSED, Retry.REFRESH)),
         (r"invalid expiration", _refused(Reason.BAD_EXPIRY)),
@@ -135,8 +135,13 @@ _TEXTS: Final[tuple[tuple[re.Pattern[str], Meaning], ...]] = tuple(
         (r"too many requests", _refused(Reason.VENUE_RATE_LIMIT, Retry.LATER)),
     )
 )
+_PAGE = re.compile(rb"\s*(<!doctype html|<html)", re.IGNORECASE)
+_BLOCKED: Final = frozenset({403, 451})
+"""With a page instead of JSON: a proxy or the geo-block answered, the request did not get through."""
 # Only these say for certain that a 5xx did not process the request.
-_SAFE_503: Final = frozenset({Reason.VENUE_POST_ONLY, Reason.VENUE_CANCEL_ONLY, Reason.VENUE_UNAVAILABLE})
+_SAFE_503: Final = frozenset(
+    {Reason.VENUE_POST_ONLY, Reason.VENUE_CANCEL_ONLY, Reason.VENUE_DISABLED, Reason.VENUE_UNAVAILABLE}
+)
 _BY_STATUS: Final[Mapping[int, Meaning]] = {
     400: _refused(Reason.VENUE_REFUSED),
     401: _refused(Reason.VENUE_AUTH),
@@ -148,7 +153,7 @@ _BY_STATUS: Final[Mapping[int, Meaning]] = {
     414: _refused(Reason.BAD_REQUEST),
     415: _refused(Reason.BAD_REQUEST),
     422: _refused(Reason.BAD_REQUEST),
-    425: _refused(Reason.VENUE_UNAVAILABLE, Retry.LATER),
+    425: _refused(Reason.VENUE_RESTARTING, Retry.LATER),
     429: _refused(Reason.VENUE_RATE_LIMIT, Retry.LATER),
 }
 
@@ -169,6 +174,8 @@ def classify_place(status: int, body: bytes, retry_after: str = "") -> PlaceVerd
     members = value if isinstance(value, Mapping) else {}
     text = _error_text(value, body)
     meaning = _place_meaning(status, text)
+    if status in _BLOCKED and _is_page(body):
+        meaning, text = _refused(Reason.VENUE_BLOCKED, Retry.LATER), _blocked_text(status)
     if status == 400 and value is None and meaning_of_text(text) is None:
         meaning = _open()  # cut off or not the venue's own words: it may have been "Duplicated" of an accepted copy
     return PlaceVerdict(
@@ -200,6 +207,8 @@ def classify_cancel(status: int, body: bytes, retry_after: str = "") -> CancelVe
     text = _error_text(value, body)
     members = value if isinstance(value, Mapping) else {}
     meaning = _cancel_meaning(status, text)
+    if status in _BLOCKED and _is_page(body):
+        meaning, text = _refused(Reason.VENUE_BLOCKED, Retry.LATER), _blocked_text(status)
     return CancelVerdict(
         *meaning,
         message=text or f"HTTP {status}" if status else "no answer from the venue",
@@ -260,7 +269,7 @@ def _cancel_meaning(status: int, text: str) -> Meaning:
     if status in (425, 429):
         return _BY_STATUS[status]
     if status == 503 and re.search(r"trading is currently disabled", text, re.IGNORECASE):
-        return _refused(Reason.VENUE_UNAVAILABLE, Retry.LATER)
+        return _refused(Reason.VENUE_DISABLED, Retry.LATER)
     if status == 404:
         return _refused(Reason.ORDER_NOT_FOUND)
     fallback = _BY_STATUS.get(status)
@@ -291,6 +300,14 @@ def _body(body: bytes) -> object:
         return decode_json(body)
     except Refusal:
         return None
+
+
+def _is_page(body: bytes) -> bool:
+    return _PAGE.match(body) is not None
+
+
+def _blocked_text(status: int) -> str:
+    return f"HTTP {status} with a web page: a proxy or the geo-block refuses us, not the venue"
 
 
 def _error_text(value: object, body: bytes) -> str:

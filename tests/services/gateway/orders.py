@@ -12,6 +12,7 @@ from common.venues.polymarket.auth import L2Credentials
 from common.venues.polymarket.pinned import PinnedOrder, encode_pinned
 from common.venues.polymarket.signing import Signer
 from services.gateway.polymarket import VenueWallet
+from services.gateway.signers import InsideSigner
 
 KEY = bytes.fromhex("ac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80")
 ADDRESS = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"
@@ -22,7 +23,7 @@ FAR = 2**62
 
 
 def wallet() -> VenueWallet:
-    return VenueWallet("main", Signer(KEY), CREDS, funder="", signature_type=0, chain_id=137)
+    return VenueWallet("main", InsideSigner(Signer(KEY)), CREDS, funder="", signature_type=0, chain_id=137)
 
 
 def pinned_order(salt: int = 1, **changes: object) -> PinnedOrder:

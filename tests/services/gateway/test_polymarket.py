@@ -9,7 +9,9 @@ import pytest
 
 from common.errors import ConfigError, Refusal
 from common.messages import (
+    CancelWallet,
     OpenOrdersResult,
+    Place,
     PlaceResult,
     QueryOpenOrders,
     QueryOrder,
@@ -19,24 +21,29 @@ from common.messages import (
     VenueOrder,
 )
 from common.reasons import Reason
-from common.types import Outcome, Settlement, Side
+from common.types import Outcome, RetryClass, Settlement, Side
 from common.venues.polymarket.auth import l2_headers
 from common.venues.polymarket.orders import parse_post_body, recover_order_signer
 from common.venues.polymarket.signing import Signer
 from services.gateway.polymarket import (
-    CANCEL_CHUNK,
     Answer,
     Listing,
     VenueWallet,
-    adopted_result,
-    cancel_requests,
+    batch_request,
+    batch_results,
+    beat_answer,
+    beat_request,
+    cancel_request,
     cancel_result,
+    cancel_wallet_request,
     checked_order,
     lookup_request,
     lookup_result,
+    place_body,
     place_request,
     place_result,
 )
+from services.gateway.signers import InsideSigner
 from tests.services.gateway.orders import ADDRESS, API_KEY, CREDS, KEY, TOKEN, cancel, pinned_order, place, wallet
 
 OTHER = "0x" + "ab" * 20
@@ -54,9 +61,14 @@ def refused(text: str, status: int = 400) -> Answer:
 # --- places ---
 
 
-def test_the_request_carries_exactly_the_pinned_order_signed_by_this_key() -> None:
+async def posted_body(action: Place) -> bytes:
+    order = checked_order(action, wallet())
+    return place_body(order, await wallet().sign(order, action.venue_order_id), wallet())
+
+
+async def test_the_request_carries_exactly_the_pinned_order_signed_by_this_key() -> None:
     action, order = place(), pinned_order()
-    request = place_request(checked_order(action, wallet()), wallet(), 1_790_000_000)
+    request = place_request(await posted_body(action), wallet(), 1_790_000_000)
     assert (request.method, request.path) == ("POST", "/order")
     assert request.body is not None
     posted = parse_post_body(request.body)
@@ -65,9 +77,16 @@ def test_the_request_carries_exactly_the_pinned_order_signed_by_this_key() -> No
     assert request.headers == l2_headers(ADDRESS, CREDS, 1_790_000_000, "POST", "/order", request.body)
 
 
-def test_the_same_pinned_order_gives_the_same_bytes_at_any_time() -> None:
-    order = checked_order(place(), wallet())
-    assert place_request(order, wallet(), 1).body == place_request(order, wallet(), 2).body
+async def test_the_same_pinned_order_gives_the_same_bytes_at_any_time() -> None:
+    assert await posted_body(place()) == await posted_body(place())
+
+
+async def test_a_batch_is_the_array_of_what_each_order_would_post() -> None:
+    bodies = [await posted_body(place(1)), await posted_body(place(2))]
+    request = batch_request(bodies, wallet(), 5)
+    assert (request.method, request.path) == ("POST", "/orders")
+    assert json.loads(request.body or b"") == [json.loads(body) for body in bodies]
+    assert request.headers == l2_headers(ADDRESS, CREDS, 5, "POST", "/orders", request.body)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +131,7 @@ ID = place().venue_order_id
         (Answer(0, text="RESET: x"), Outcome.UNKNOWN, Reason.VENUE_UNKNOWN_OUTCOME),
         (Answer(0, text="NOT_SENT: x", sent=False), Outcome.REFUSED, Reason.VENUE_UNAVAILABLE),
         (Answer(429, b"{}", "3"), Outcome.REFUSED, Reason.VENUE_RATE_LIMIT),
-        (refused("restarting", 425), Outcome.REFUSED, Reason.VENUE_UNAVAILABLE),
+        (refused("restarting", 425), Outcome.REFUSED, Reason.VENUE_RESTARTING),
         (refused("Unauthorized/Invalid api key", 401), Outcome.REFUSED, Reason.VENUE_AUTH),
     ],
 )
@@ -124,6 +143,55 @@ def test_what_an_answer_means_for_a_first_copy_and_for_a_second(answer: Answer, 
     assert second.outcome is (Outcome.DONE if outcome is Outcome.DONE else Outcome.UNKNOWN)
 
 
+@pytest.mark.parametrize(
+    ("answer", "retry"),
+    [
+        (refused("invalid expiration"), RetryClass.NEVER),
+        (refused("order crosses the book"), RetryClass.NEVER),
+        (refused("restarting", 425), RetryClass.AFTER),
+        (Answer(429, b"{}", "3"), RetryClass.AFTER),
+        (Answer(0, text="NOT_SENT: x", sent=False), RetryClass.AFTER),
+        (Answer(0, text="TIMEOUT: x"), RetryClass.LOOK_UP),
+        (refused("order 0x1 is invalid. Duplicated."), RetryClass.LOOK_UP),
+    ],
+)
+def test_a_result_says_what_may_be_tried_next(answer: Answer, retry: RetryClass) -> None:
+    assert place_result(place(), answer, Timings(), resent=False).retry is retry
+    assert place_result(place(), answer, Timings(), resent=True).retry is RetryClass.LOOK_UP
+
+
+def legs(*entries: object) -> list[PlaceResult]:
+    answer = Answer(200, json.dumps(entries).encode())
+    return batch_results([place(1), place(2)], answer, Timings())
+
+
+def entry(n: int, **members: object) -> dict[str, object]:
+    found: dict[str, object] = json.loads(ok(place(n).venue_order_id, **members).body)
+    return found
+
+
+def test_every_leg_of_a_batch_is_judged_alone_by_its_position() -> None:
+    good, bad = legs(entry(1), {"success": True, "errorMsg": "invalid expiration", "orderID": ""})
+    assert (good.outcome, good.venue_order_id) == (Outcome.DONE, place(1).venue_order_id)
+    assert (bad.outcome, bad.code, bad.action_id) == (Outcome.REFUSED, Reason.BAD_EXPIRY, "a2")
+    swapped = legs(entry(2), entry(1))
+    assert [leg.outcome for leg in swapped] == [Outcome.UNKNOWN] * 2
+
+
+@pytest.mark.parametrize(
+    "answer", [Answer(200, b"[]"), Answer(200, b"{}"), Answer(502, b"<html>"), Answer(0, text="x")]
+)
+def test_a_batch_answered_without_its_legs_leaves_every_leg_open(answer: Answer) -> None:
+    results = batch_results([place(1), place(2)], answer, Timings())
+    assert [(leg.outcome, leg.retry) for leg in results] == [(Outcome.UNKNOWN, RetryClass.LOOK_UP)] * 2
+
+
+def test_a_batch_that_was_not_sent_or_refused_whole_is_refused_leg_by_leg() -> None:
+    for answer in (Answer(0, text="NOT_SENT: x", sent=False), refused("restarting", 425)):
+        results = batch_results([place(1), place(2)], answer, Timings())
+        assert [leg.outcome for leg in results] == [Outcome.REFUSED] * 2
+
+
 def test_amounts_status_and_pauses_come_through() -> None:
     matched = place_result(
         place(), ok(ID, status="matched", makingAmount="5.2", takingAmount="10"), Timings(1), resent=False
@@ -131,13 +199,6 @@ def test_amounts_status_and_pauses_come_through() -> None:
     assert (matched.status, matched.making, matched.taking) == ("matched", 5_200_000, 10_000_000)
     assert matched.timings.received_ns == 1
     assert place_result(place(), Answer(429, b"{}", "3"), Timings(), resent=False).retry_after_ms == 3000
-
-
-def test_an_order_the_venue_already_has_is_adopted_with_its_own_word() -> None:
-    order = VenueOrder(ID, "CANCELED", TOKEN, Side.BUY, 1, 1, 0, 0)
-    result = adopted_result(place(), order, Timings())
-    assert (result.outcome, result.status, result.making) == (Outcome.DONE, "canceled", 0)
-    assert isinstance(result, PlaceResult)
 
 
 # --- look-ups ---
@@ -167,7 +228,7 @@ OPEN = {
         (Answer(200, b'{"id":"x"}'), Outcome.UNKNOWN, Reason.VENUE_UNKNOWN_OUTCOME, False),
         (refused("nope", 401), Outcome.REFUSED, Reason.VENUE_AUTH, False),
         (refused("slow", 429), Outcome.REFUSED, Reason.VENUE_RATE_LIMIT, False),
-        (refused("restarting", 425), Outcome.UNKNOWN, Reason.VENUE_UNAVAILABLE, False),
+        (refused("restarting", 425), Outcome.UNKNOWN, Reason.VENUE_RESTARTING, False),
         (Answer(503, b"x"), Outcome.UNKNOWN, Reason.VENUE_UNAVAILABLE, False),
         (Answer(0, text="TIMEOUT: x"), Outcome.UNKNOWN, Reason.VENUE_UNAVAILABLE, False),
     ],
@@ -194,15 +255,28 @@ def test_a_look_up_signs_the_path_it_asks() -> None:
 # --- cancels ---
 
 
-def test_one_id_is_cancelled_by_delete_order_and_more_in_chunks() -> None:
-    (one,) = cancel_requests(cancel("0x1", "0x1"), wallet(), 5)
+def test_one_id_is_cancelled_by_delete_order_and_more_by_a_bare_array() -> None:
+    one = cancel_request(["0x1"], wallet(), 5)
     assert (one.method, one.path, one.body) == ("DELETE", "/order", b'{"orderID":"0x1"}')
-    ids = [f"0x{n}" for n in range(2 * CANCEL_CHUNK + 1)]
-    requests = cancel_requests(cancel(*ids), wallet(), 5)
-    assert [request.path for request in requests] == ["/orders"] * 3
-    assert [len(json.loads(request.body or b"")) for request in requests] == [CANCEL_CHUNK, CANCEL_CHUNK, 1]
-    assert requests[0].headers == l2_headers(ADDRESS, CREDS, 5, "DELETE", "/orders", requests[0].body)
-    assert cancel_requests(cancel(), wallet(), 5) == []
+    more = cancel_request(["0x1", "0x2"], wallet(), 5)
+    assert (more.path, more.body) == ("/orders", b'["0x1","0x2"]')
+    assert more.headers == l2_headers(ADDRESS, CREDS, 5, "DELETE", "/orders", more.body)
+
+
+@pytest.mark.parametrize(
+    ("condition_id", "token_id", "path", "body"),
+    [
+        ("", "", "/cancel-all", None),
+        ("0xc", "", "/cancel-market-orders", b'{"market":"0xc"}'),
+        ("0xc", "7", "/cancel-market-orders", b'{"market":"0xc","asset_id":"7"}'),
+    ],
+)
+def test_everything_of_a_wallet_is_one_call_with_its_scope(
+    condition_id: str, token_id: str, path: str, body: bytes | None
+) -> None:
+    action = CancelWallet("c", "polymarket", "main", condition_id, token_id)
+    request = cancel_wallet_request(action, wallet(), 5)
+    assert (request.method, request.path, request.body) == ("DELETE", path, body)
 
 
 def canceled(*ids: str, **not_canceled: str) -> Answer:
@@ -210,33 +284,26 @@ def canceled(*ids: str, **not_canceled: str) -> Answer:
 
 
 @pytest.mark.parametrize(
-    ("answers", "outcome", "code", "ids"),
+    ("answer", "outcome", "code", "ids"),
     [
-        ([canceled("0x1")], Outcome.DONE, Reason.OK, ["0x1"]),
-        ([canceled("0x1"), canceled("0x2")], Outcome.DONE, Reason.OK, ["0x1", "0x2"]),
-        (
-            [canceled("0x1"), Answer(0, text="TIMEOUT: x")],
-            Outcome.UNKNOWN,
-            Reason.VENUE_UNKNOWN_OUTCOME,
-            ["0x1"],
-        ),
-        ([canceled("0x1"), Answer(0, text="x", sent=False)], Outcome.REFUSED, Reason.VENUE_UNAVAILABLE, ["0x1"]),
-        ([refused("nope", 401)], Outcome.REFUSED, Reason.VENUE_AUTH, []),
-        ([Answer(200, b"<html>")], Outcome.UNKNOWN, Reason.VENUE_UNKNOWN_OUTCOME, []),
-        ([Answer(502, b"<html>")], Outcome.UNKNOWN, Reason.VENUE_UNKNOWN_OUTCOME, []),
+        (canceled("0x1"), Outcome.DONE, Reason.OK, ["0x1"]),
+        (Answer(0, text="TIMEOUT: x"), Outcome.UNKNOWN, Reason.VENUE_UNKNOWN_OUTCOME, []),
+        (Answer(0, text="x", sent=False), Outcome.REFUSED, Reason.VENUE_UNAVAILABLE, []),
+        (refused("nope", 401), Outcome.REFUSED, Reason.VENUE_AUTH, []),
+        (refused("restarting", 425), Outcome.REFUSED, Reason.VENUE_RESTARTING, []),
+        (Answer(403, b"<html>no</html>"), Outcome.REFUSED, Reason.VENUE_BLOCKED, []),
+        (Answer(200, b"<html>"), Outcome.UNKNOWN, Reason.VENUE_UNKNOWN_OUTCOME, []),
+        (Answer(502, b"<html>"), Outcome.UNKNOWN, Reason.VENUE_UNKNOWN_OUTCOME, []),
     ],
 )
-def test_a_cancel_is_done_only_when_every_chunk_was_answered(
-    answers: list[Answer], outcome: Outcome, code: Reason, ids: list[str]
-) -> None:
-    result = cancel_result(cancel("0x1", "0x2"), answers)
-    assert (result.outcome, result.code, result.canceled) == (outcome, code, ids)
+def test_what_an_answer_to_a_cancel_means(answer: Answer, outcome: Outcome, code: Reason, ids: list[str]) -> None:
+    result = cancel_result(cancel("0x1", "0x2"), answer, Timings(7))
+    assert (result.outcome, result.code, result.canceled, result.timings.received_ns) == (outcome, code, ids, 7)
 
 
 def test_an_order_that_was_not_cancelled_says_why_in_our_word_and_the_venues() -> None:
-    result = cancel_result(
-        cancel("0x1"), [canceled(**{"0x1": "already canceled or matched", "0x2": "order not found"})]
-    )
+    answer = canceled(**{"0x1": "already canceled or matched", "0x2": "order not found"})
+    result = cancel_result(cancel("0x1"), answer, Timings())
     assert result.not_canceled == {
         "0x1": "INVALID_ORDER_STATE: already canceled or matched",
         "0x2": "ORDER_NOT_FOUND: order not found",
@@ -341,19 +408,44 @@ def test_trades_give_only_our_own_legs_and_ask_from_the_second_before() -> None:
 def test_a_wallet_says_which_addresses_orders_are_pinned_for() -> None:
     ready = wallet().ready()
     assert (ready.signer, ready.maker, ready.signature_type, ready.api_key) == (ADDRESS, ADDRESS, 0, API_KEY)
-    deposit = VenueWallet("d", Signer(KEY), CREDS, funder=OTHER, signature_type=3, chain_id=137).ready()
+    deposit = VenueWallet("d", InsideSigner(Signer(KEY)), CREDS, funder=OTHER, signature_type=3, chain_id=137).ready()
     assert deposit.signer == deposit.maker
     assert deposit.maker.lower() == OTHER
-    proxy = VenueWallet("p", Signer(KEY), CREDS, funder=OTHER, signature_type=1, chain_id=137).ready()
+    proxy = VenueWallet("p", InsideSigner(Signer(KEY)), CREDS, funder=OTHER, signature_type=1, chain_id=137).ready()
     assert (proxy.signer, proxy.maker.lower()) == (ADDRESS, OTHER)
 
 
 def test_a_wallet_that_is_not_its_signer_needs_a_funder() -> None:
     with pytest.raises(ConfigError, match=r"wallets\.funder"):
-        VenueWallet("p", Signer(KEY), CREDS, funder="", signature_type=1, chain_id=137)
+        VenueWallet("p", InsideSigner(Signer(KEY)), CREDS, funder="", signature_type=1, chain_id=137)
 
 
 def test_a_wallet_never_shows_its_secrets() -> None:
     shown = repr(wallet())
     assert KEY.hex() not in shown
     assert CREDS.secret not in shown
+
+
+# --- the dead-man switch ---
+
+
+def test_a_beat_carries_the_id_of_the_last_answer() -> None:
+    request = beat_request("id-1", wallet(), 5)
+    assert (request.method, request.path, request.body) == ("POST", "/v1/heartbeats", b'{"heartbeat_id":"id-1"}')
+
+
+@pytest.mark.parametrize(
+    ("answer", "accepted", "next_id", "answered"),
+    [
+        (Answer(200, b'{"heartbeat_id":"id-2"}'), True, "id-2", True),
+        (Answer(400, b'{"error":"Invalid Heartbeat ID","heartbeat_id":"id-9"}'), False, "id-9", True),
+        (Answer(400, b'{"error_msg":"Invalid Heartbeat ID"}'), False, "", True),
+        (Answer(200, b'{"heartbeat_id":""}'), False, "", False),
+        (Answer(200, b"<html>"), False, "", False),
+        (Answer(500, b"{}"), False, "", False),
+        (Answer(0, text="TIMEOUT: x"), False, "", False),
+    ],
+)
+def test_what_an_answer_to_a_beat_means(answer: Answer, accepted: bool, next_id: str, answered: bool) -> None:
+    got = beat_answer(answer)
+    assert (got.accepted, got.next_id, got.answered) == (accepted, next_id, answered)

@@ -99,9 +99,9 @@ def test_texts_that_leave_the_outcome_open(text: str, batch: bool) -> None:
         (401, "Unauthorized/Invalid api key", Reason.VENUE_AUTH, Retry.NONE),
         (403, "<html>blocked</html>", Reason.VENUE_AUTH, Retry.NONE),
         (404, "No orderbook exists for the requested token id", Reason.UNKNOWN_MARKET, Retry.REFRESH),
-        (425, "", Reason.VENUE_UNAVAILABLE, Retry.LATER),
+        (425, "", Reason.VENUE_RESTARTING, Retry.LATER),
         (429, "Too Many Requests", Reason.VENUE_RATE_LIMIT, Retry.LATER),
-        (503, "Trading is currently disabled. Check polymarket.com for updates", Reason.VENUE_UNAVAILABLE, Retry.LATER),
+        (503, "Trading is currently disabled. Check polymarket.com for updates", Reason.VENUE_DISABLED, Retry.LATER),
         (
             503,
             "Trading is currently cancel-only. New orders are not accepted, but cancels are allowed.",
@@ -115,6 +115,19 @@ def test_texts_that_leave_the_outcome_open(text: str, batch: bool) -> None:
 def test_documented_statuses(status: int, text: str, reason: Reason, retry: Retry) -> None:
     verdict = classify_place(status, error(text))
     assert (verdict.outcome, verdict.reason, verdict.retry) == (Outcome.REFUSED, reason, retry)
+
+
+@pytest.mark.parametrize("status", [403, 451])
+@pytest.mark.parametrize("page", [b"<!DOCTYPE html><title>Attention</title>", b"\n <html>no</html>"])
+def test_a_page_that_refuses_is_somebody_in_between(status: int, page: bytes) -> None:
+    place, cancel = classify_place(status, page), classify_cancel(status, page)
+    assert (place.outcome, place.reason, place.retry) == (Outcome.REFUSED, Reason.VENUE_BLOCKED, Retry.LATER)
+    assert (cancel.outcome, cancel.reason, cancel.retry) == (Outcome.REFUSED, Reason.VENUE_BLOCKED, Retry.LATER)
+
+
+@pytest.mark.parametrize("status", [200, 400, 500, 502, 503, 520])
+def test_any_other_page_proves_nothing(status: int) -> None:
+    assert classify_place(status, b"<html>sorry</html>").outcome is Outcome.UNKNOWN
 
 
 def test_post_only_mode_says_how_long_to_wait() -> None:
@@ -221,9 +234,9 @@ def test_a_cancel_that_lost_the_race_is_still_an_answer() -> None:
         (502, b"<html>", Outcome.UNKNOWN, Reason.VENUE_UNKNOWN_OUTCOME, Retry.LATER),
         (200, b"", Outcome.UNKNOWN, Reason.VENUE_UNKNOWN_OUTCOME, Retry.LATER),
         (200, b'{"ok":1}', Outcome.UNKNOWN, Reason.VENUE_UNKNOWN_OUTCOME, Retry.LATER),
-        (425, b"", Outcome.REFUSED, Reason.VENUE_UNAVAILABLE, Retry.LATER),
+        (425, b"", Outcome.REFUSED, Reason.VENUE_RESTARTING, Retry.LATER),
         (429, b"", Outcome.REFUSED, Reason.VENUE_RATE_LIMIT, Retry.LATER),
-        (503, error("Trading is currently disabled."), Outcome.REFUSED, Reason.VENUE_UNAVAILABLE, Retry.LATER),
+        (503, error("Trading is currently disabled."), Outcome.REFUSED, Reason.VENUE_DISABLED, Retry.LATER),
         (400, error("Invalid orderID"), Outcome.REFUSED, Reason.BAD_REQUEST, Retry.NONE),
         (401, error("Unauthorized/Invalid api key"), Outcome.REFUSED, Reason.VENUE_AUTH, Retry.NONE),
         (404, error("Order not found"), Outcome.REFUSED, Reason.ORDER_NOT_FOUND, Retry.NONE),

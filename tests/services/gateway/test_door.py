@@ -27,7 +27,8 @@ from common.messages import (
 )
 from common.reasons import Reason
 from common.types import Outcome
-from services.gateway.transport import VenueDesk
+from services.gateway.adapters.polymarket import PolymarketAdapter
+from services.gateway.door import Gateway
 from tests.services.fake_edge import FakeEdge, settings_for
 from tests.services.gateway.orders import FAR, TOKEN, cancel, place, wallet
 
@@ -94,7 +95,7 @@ def open_order(venue_order_id: str) -> dict[str, object]:
 
 
 class Desk:
-    """A running VenueDesk with its venue and its edge."""
+    """A running Gateway with its venue and its edge."""
 
     def __init__(self, venue: Venue, edge: FakeEdge) -> None:
         self.venue = venue
@@ -133,7 +134,8 @@ async def desk(timeout_ms: int = 5000, in_flight: int = 8, queue: int = 100) -> 
         update={"request_timeout_ms": timeout_ms, "in_flight_max": in_flight, "queue_max": queue}
     )
     edge = FakeEdge("gateway", settings.model_copy(update={"gateway": limits}))
-    running = VenueDesk(edge.as_edge(), {"main": wallet()}, rng=Random(1), halted=str, wall_ns=lambda: NOW)
+    adapter = PolymarketAdapter(edge.settings, {"main": wallet()}, counters=edge.counters, wall_ns=lambda: NOW)
+    running = Gateway(edge.as_edge(), [(adapter, None)], rng=Random(1), halted=str, wall_ns=lambda: NOW)
     running.start()
     try:
         yield Desk(venue, edge)

@@ -1,0 +1,333 @@
+"""Polymarket (or its simulator) as a venue of the gateway: the shell around services/gateway/polymarket.py.
+
+In: actions that may run. Out: each as its one HTTP request (lists: one for each page) and the answer as a result.
+Places, cancels and queries have connections of their own, so a cancel never waits behind a place; a request is never
+sent twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+
+from common.errors import Refusal
+from common.http import FailureKind, HttpClient, HttpFailure, HttpReply
+from common.messages import (
+    BalancesResult,
+    Cancel,
+    CancelResult,
+    CancelWallet,
+    OpenOrdersResult,
+    OrderLookup,
+    Place,
+    PlaceResult,
+    PositionsResult,
+    QueryBalances,
+    QueryOpenOrders,
+    QueryOrder,
+    QueryPositions,
+    QueryTrades,
+    Timings,
+    TradesResult,
+    WalletReady,
+)
+from common.reasons import Reason
+from common.settings import Settings
+from common.types import Outcome, RetryClass
+from common.venues.capabilities import Capabilities, capabilities_of
+from common.venues.polymarket.pinned import PinnedOrder
+from common.venues.polymarket.wire import decode_json
+from services.gateway.actions import Kind
+from services.gateway.polymarket import (
+    NOBODYS_ID,
+    VENUE,
+    Answer,
+    BeatAnswer,
+    HeldListing,
+    Listing,
+    Request,
+    VenueWallet,
+    balance_request,
+    balance_result,
+    batch_request,
+    batch_results,
+    beat_answer,
+    beat_request,
+    cancel_request,
+    cancel_result,
+    cancel_wallet_request,
+    checked_order,
+    lookup_request,
+    lookup_result,
+    place_body,
+    place_request,
+    place_result,
+)
+from services.gateway.port import Health, Prepared
+
+CANCELS_IN_FLIGHT = 32
+QUERIES_IN_FLIGHT = 8
+NO_WALLET = "there is no key of the wallet {name!r}"
+
+OnHeaders = Callable[[str, Kind, Mapping[str, str], int], None]
+"""Told the wallet, the kind of request, and headers and status of every authenticated answer."""
+
+
+class PolymarketAdapter:
+    """Every wallet we have at this venue. `tap` (tests, the conformance kit): True throws the answer away."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        wallets: dict[str, VenueWallet],
+        *,
+        counters: Counter[str] | None = None,
+        wall_ns: Callable[[], int] = time.time_ns,
+        on_headers: OnHeaders | None = None,
+        tap: Callable[[str], bool] | None = None,
+    ) -> None:
+        self._wallets = wallets
+        self._wall_ns = wall_ns
+        self._on_headers = on_headers
+        self._tap = tap
+        gateway, urls = settings.gateway, settings.polymarket
+        counts = {
+            Kind.PLACE: gateway.in_flight_max + 1,
+            Kind.CANCEL: CANCELS_IN_FLIGHT + 1,
+            Kind.QUERY: QUERIES_IN_FLIGHT + 1,
+        }
+
+        def client(url: str, connections: int) -> HttpClient:
+            return HttpClient(
+                url,
+                total_timeout_s=gateway.request_timeout_ms / 1000,
+                connect_timeout_s=gateway.connect_timeout_ms / 1000,
+                connections=connections,
+                counters=counters,
+            )
+
+        self._http = {kind: client(urls.clob_url, count) for kind, count in counts.items()}
+        self._data = client(urls.data_url, QUERIES_IN_FLIGHT)
+
+    @property
+    def venue(self) -> str:
+        return VENUE
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return capabilities_of(VENUE)
+
+    def wallets(self) -> Sequence[WalletReady]:
+        return [wallet.ready() for wallet in self._wallets.values()]
+
+    async def start(self) -> None:
+        """Connections are opened by the first question (`health`)."""
+
+    async def close(self) -> None:
+        for http in (*self._http.values(), self._data):
+            await http.close()
+
+    async def reconnect(self) -> None:
+        """Cut every connection; the next request opens its own."""
+        for http in (*self._http.values(), self._data):
+            await http.drop()
+
+    def renew(self) -> None:
+        """Fresh connections from here on, so that none gets old: `health` warms them."""
+        for http in (*self._http.values(), self._data):
+            http.renew()
+
+    async def health(self) -> Health:
+        """GET /time on the connections of places and cancels."""
+        answers = await asyncio.gather(self._time(Kind.PLACE), self._time(Kind.CANCEL))
+        return next((answer for answer in answers if not answer.ok), answers[0])
+
+    async def _time(self, kind: Kind) -> Health:
+        asked_ns = self._wall_ns()
+        answer = await self._ask(kind, Request("GET", "/time", {}))
+        if answer.status != 200:
+            return Health(False, answer.text or f"HTTP {answer.status}")
+        try:
+            seconds = decode_json(answer.body)
+        except Refusal:
+            return Health(False, "GET /time was answered, but not with a time")
+        if isinstance(seconds, dict):
+            seconds = seconds.get("time")
+        if not isinstance(seconds, int) or isinstance(seconds, bool):
+            return Health(False, "GET /time was answered, but not with a time")
+        # It counts in whole seconds: half a second on, and to the moment in the middle of our question.
+        middle_ns = (asked_ns + self._wall_ns()) // 2
+        return Health(True, clock_ns=seconds * 10**9 + 500_000_000 + (self._wall_ns() - middle_ns))
+
+    async def probe(self) -> PlaceResult | CancelResult:
+        wallet = next(iter(self._wallets.values()))
+        return await self.cancel(Cancel("probe", VENUE, wallet.name, [NOBODYS_ID]), self._wall_ns())
+
+    # --- places ---
+
+    def prepare(self, place: Place) -> Prepared:
+        wallet = self._wallets.get(place.wallet)
+        if wallet is None:
+            raise Refusal(Reason.WALLET_NOT_READY, NO_WALLET.format(name=place.wallet[:40]), "wallet")
+        pinned = checked_order(place, wallet)
+        notional = pinned.maker_amount if pinned.side == 0 else pinned.taker_amount
+        return Prepared(place, pinned.post_only, notional, pinned)
+
+    async def place(self, prepared: Prepared, received_ns: int, *, resent: bool) -> PlaceResult:
+        place = prepared.place
+        wallet = self._wallets[place.wallet]
+        try:
+            body = await self._body(prepared, wallet)
+        except Refusal as refusal:
+            return _unsigned(place, refusal, received_ns, resent=resent)
+        request = place_request(body, wallet, self._seconds())
+        signed_ns = sent_ns = self._wall_ns()
+        answer = await self._ask(Kind.PLACE, request, wallet.name)
+        timings = Timings(received_ns, signed_ns, sent_ns, self._wall_ns(), answer.first_byte_ns)
+        return place_result(place, answer, timings, resent=resent)
+
+    async def place_batch(self, batch: Sequence[Prepared], received_ns: int) -> list[PlaceResult]:
+        wallet = self._wallets[batch[0].place.wallet]
+        places = [prepared.place for prepared in batch]
+        try:
+            bodies = [await self._body(row, wallet) for row in batch]
+        except Refusal as refusal:
+            return [_unsigned(place, refusal, received_ns, resent=False) for place in places]
+        request = batch_request(bodies, wallet, self._seconds())
+        signed_ns = sent_ns = self._wall_ns()
+        answer = await self._ask(Kind.PLACE, request, wallet.name)
+        timings = Timings(received_ns, signed_ns, sent_ns, self._wall_ns(), answer.first_byte_ns)
+        return batch_results(places, answer, timings)
+
+    async def _body(self, prepared: Prepared, wallet: VenueWallet) -> bytes:
+        pinned = _pinned(prepared)
+        return place_body(pinned, await wallet.sign(pinned, prepared.place.venue_order_id), wallet)
+
+    # --- cancels ---
+
+    async def cancel(self, action: Cancel, received_ns: int) -> CancelResult:
+        wallet = self._wallets.get(action.wallet)
+        if wallet is None:
+            return _no_wallet(action, received_ns)
+        if not action.venue_order_ids:
+            text = "there was nothing to cancel"
+            return CancelResult(action.action_id, Outcome.DONE, Reason.OK, text, timings=Timings(received_ns))
+        return await self._cancelled(
+            action, cancel_request(action.venue_order_ids, wallet, self._seconds()), received_ns
+        )
+
+    async def cancel_wallet(self, action: CancelWallet, received_ns: int) -> CancelResult:
+        wallet = self._wallets.get(action.wallet)
+        if wallet is None:
+            return _no_wallet(action, received_ns)
+        return await self._cancelled(action, cancel_wallet_request(action, wallet, self._seconds()), received_ns)
+
+    async def _cancelled(self, action: Cancel | CancelWallet, request: Request, received_ns: int) -> CancelResult:
+        sent_ns = self._wall_ns()
+        answer = await self._ask(Kind.CANCEL, request, action.wallet)
+        timings = Timings(received_ns, sent_ns, sent_ns, self._wall_ns(), answer.first_byte_ns)
+        return cancel_result(action, answer, timings)
+
+    async def beat(self, wallet_name: str, heartbeat_id: str) -> BeatAnswer:
+        """One beat of the dead-man switch, on the connections of cancels."""
+        request = beat_request(heartbeat_id, self._wallets[wallet_name], self._seconds())
+        return beat_answer(await self._ask(Kind.CANCEL, request, wallet_name))
+
+    # --- questions ---
+
+    async def look_up(self, action: QueryOrder) -> OrderLookup:
+        wallet = self._wallets.get(action.wallet)
+        asked_ns = self._wall_ns()
+        if wallet is None:
+            text = NO_WALLET.format(name=action.wallet[:40])
+            return OrderLookup(
+                action.action_id, action.venue_order_id, Outcome.REFUSED, Reason.WALLET_NOT_READY, text, asked_ns
+            )
+        request = lookup_request(action.venue_order_id, wallet, self._seconds())
+        return lookup_result(action, await self._ask(Kind.QUERY, request, wallet.name), asked_ns)
+
+    async def open_orders(self, action: QueryOpenOrders) -> OpenOrdersResult:
+        result = await self._listed(action)
+        assert isinstance(result, OpenOrdersResult)
+        return result
+
+    async def trades(self, action: QueryTrades) -> TradesResult:
+        result = await self._listed(action)
+        assert isinstance(result, TradesResult)
+        return result
+
+    async def _listed(self, action: QueryOpenOrders | QueryTrades) -> OpenOrdersResult | TradesResult:
+        asked_ns = self._wall_ns()
+        listing = Listing(action, self._wallets[action.wallet])
+        while (request := listing.next_request(self._seconds())) is not None:
+            listing.take(await self._ask(Kind.QUERY, request, action.wallet))
+        return listing.result(asked_ns)
+
+    async def positions(self, action: QueryPositions) -> PositionsResult:
+        asked_ns = self._wall_ns()
+        listing = HeldListing(action, self._wallets[action.wallet])
+        while (request := listing.next_request()) is not None:
+            listing.take(answer_of(await self._data.request(request.method, request.path, query=request.query)))
+        return listing.result(asked_ns)
+
+    async def balances(self, action: QueryBalances) -> BalancesResult:
+        asked_ns = self._wall_ns()
+        request = balance_request(self._wallets[action.wallet], self._seconds())
+        return balance_result(action, await self._ask(Kind.QUERY, request, action.wallet), asked_ns)
+
+    # --- HTTP ---
+
+    async def _ask(self, kind: Kind, request: Request, wallet: str = "") -> Answer:
+        """One request, one attempt."""
+        outcome = await self._http[kind].request(
+            request.method, request.path, query=request.query, headers=request.headers, body=request.body
+        )
+        answer = answer_of(outcome)
+        if self._tap is not None and wallet and self._tap(kind.value):
+            return Answer(0, text="RESET: the answer was thrown away")
+        if self._on_headers is not None and wallet and answer.status:
+            self._on_headers(wallet, kind, answer.headers, answer.status)
+        return answer
+
+    def _seconds(self) -> int:
+        return self._wall_ns() // 1_000_000_000
+
+
+def _pinned(prepared: Prepared) -> PinnedOrder:
+    assert isinstance(prepared.payload, PinnedOrder)
+    return prepared.payload
+
+
+def _unsigned(place: Place, refusal: Refusal, received_ns: int, *, resent: bool) -> PlaceResult:
+    """The signer would not sign. Of a copy that went out before, that says nothing."""
+    return PlaceResult(
+        place.action_id,
+        place.venue_order_id,
+        Outcome.UNKNOWN if resent else Outcome.REFUSED,
+        refusal.code,
+        refusal.message,
+        timings=Timings(received_ns),
+        retry=RetryClass.LOOK_UP if resent else RetryClass.NEVER,
+    )
+
+
+def _no_wallet(action: Cancel | CancelWallet, received_ns: int) -> CancelResult:
+    text = NO_WALLET.format(name=action.wallet[:40])
+    timings = Timings(received_ns)
+    return CancelResult(action.action_id, Outcome.REFUSED, Reason.WALLET_NOT_READY, text, timings=timings)
+
+
+def answer_of(outcome: HttpReply | HttpFailure) -> Answer:
+    if isinstance(outcome, HttpReply):
+        retry_after = outcome.headers.get("Retry-After", "")
+        return Answer(
+            outcome.status,
+            outcome.body,
+            retry_after,
+            first_byte_ns=outcome.first_byte_ns,
+            headers=outcome.headers,
+        )
+    sent = outcome.kind is not FailureKind.NOT_SENT
+    return Answer(0, text=f"{outcome.kind.value}: {outcome.text}", sent=sent)

@@ -1,0 +1,66 @@
+"""What an action costs at its venue, in the words of the venue's limits (common/ratelimit.py). Pure.
+
+In: an action and monotonic time. Out: 0 when it may go (and is charged), else how long to wait. Cancels are urgent: a
+part of every budget is theirs alone. A repeat of a place costs its look-up as well.
+"""
+
+from __future__ import annotations
+
+from common.messages import (
+    Cancel,
+    CancelWallet,
+    Place,
+    QueryBalances,
+    QueryOpenOrders,
+    QueryOrder,
+    QueryPositions,
+    QueryTrades,
+)
+from common.ratelimit import Charges, Limits
+from services.gateway.actions import Single
+
+
+class Budgets:
+    """A Limiter (core.py) over the limits of one venue."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+
+    def take(self, action: Single, count: int, now: int, *, repeat: bool = False) -> int:
+        match action:
+            case Place():
+                costs = self._limits.place(action.wallet, count)
+                return self._limits.try_take(costs + self._limits.lookup() if repeat else costs, now)
+            case Cancel():
+                return self._limits.try_take(self._limits.cancel(action.wallet, count), now, urgent=True)
+            case CancelWallet():
+                return self._limits.try_take(self._limits.cancel_wallet(action.wallet), now, urgent=True)
+        return self._limits.try_take(self._question(action), now)
+
+    def _question(self, action: Single) -> Charges:
+        match action:
+            case QueryOrder():
+                return self._limits.lookup()
+            case QueryOpenOrders():
+                return self._limits.open_orders()
+            case QueryTrades():
+                return self._limits.trades()
+            case QueryPositions():
+                return self._limits.positions()
+            case QueryBalances():
+                return self._limits.balances()
+        raise TypeError(type(action).__name__)
+
+    def cancelled(self, wallet: str, count: int, now: int) -> None:
+        self._limits.on_cancelled(wallet, count, now)
+
+    def cancels_free(self, wallet: str, now: int) -> int:
+        """How many orders one cancel call may name now: the most that its charges allow."""
+        low, high = 0, self._limits.cancel_batch_max(wallet)
+        while low < high:
+            middle = (low + high + 1) // 2
+            if self._limits.wait_ns(self._limits.cancel(wallet, middle), now, urgent=True):
+                high = middle - 1
+            else:
+                low = middle
+        return low

@@ -1,0 +1,397 @@
+"""One venue's desk: actions in, the adapter's requests out, results back. The shell around core.py and modes.py.
+
+A place is one request; a repeat is one look-up and, only when the venue proved that it does not have the order and
+everything still allows it, one more. Every desk has its own queues, budgets and tasks, so a venue that fails or stalls
+slows no other. What a venue does never raises here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from random import Random
+
+from common.backoff import ExponentialBackoff
+from common.edge import Edge
+from common.effects import Origin
+from common.messages import (
+    Cancel,
+    CancelResult,
+    CancelWallet,
+    Message,
+    Place,
+    PlaceBatch,
+    PlaceBatchResult,
+    PlaceResult,
+    QueryBalances,
+    QueryOpenOrders,
+    QueryOrder,
+    QueryPositions,
+    QueryTrades,
+    Timings,
+    VenueModeChanged,
+)
+from common.reasons import Reason
+from common.types import Outcome, RetryClass
+from services.gateway.actions import (
+    Action,
+    Conditions,
+    Job,
+    Kind,
+    SingleResult,
+    kind_of,
+    may_send,
+    not_sent_result,
+    result_without_venue,
+)
+from services.gateway.core import Admission, Limit, Limiter
+from services.gateway.modes import RULES, Mode, VenueModes
+from services.gateway.port import Adapter, Health, Prepared
+
+CANCELS_IN_FLIGHT = 32
+QUERIES_IN_FLIGHT = 8
+CANCELS_WAITING = 10_000
+WARM_S = 20.0
+"""Idle connections are used this often, so that an order does not pay for a handshake."""
+SKEW_WARN_NS = 2_000_000_000
+SKEW_MAX_NS = 10_000_000_000
+
+
+def limits_of(in_flight_max: int, queue_max: int) -> dict[Kind, Limit]:
+    return {
+        Kind.PLACE: Limit(in_flight_max, queue_max),
+        Kind.CANCEL: Limit(CANCELS_IN_FLIGHT, CANCELS_WAITING),
+        Kind.QUERY: Limit(QUERIES_IN_FLIGHT, queue_max),
+    }
+
+
+class VenueDesk:
+    """Everything of one venue. `tell` puts a message on the results lane; `conditions` of a wallet are the door's."""
+
+    def __init__(
+        self,
+        edge: Edge,
+        adapter: Adapter,
+        *,
+        tell: Callable[[str, Message], None],
+        conditions: Callable[[str], Conditions],
+        rng: Random,
+        limiter: Limiter | None = None,
+        on_change: Callable[[], None] = lambda: None,
+        wall_ns: Callable[[], int] = time.time_ns,
+        mono_ns: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        settings = edge.settings.gateway
+        self.adapter = adapter
+        self.venue = adapter.venue
+        self.modes = VenueModes()
+        self.trouble = "not answered yet"
+        """Why the venue cannot be reached, "" when it can."""
+        self.answered = False
+        """Whether it was reached at least once."""
+        self.skew_ns = 0
+        """The venue's clock minus ours, when last asked."""
+        self._edge = edge
+        self._tell = tell
+        self._conditions = conditions
+        self._on_change = on_change
+        self._wall_ns = wall_ns
+        self._mono_ns = mono_ns
+        self._backoff = ExponentialBackoff(rng, 0.2, 5.0)
+        self._wallets = {ready.wallet for ready in adapter.wallets()}
+        self._admission = Admission(
+            limits_of(settings.in_flight_max, settings.queue_max),
+            limiter,
+            self.modes,
+            adapter.capabilities.cancel_batch_max,
+            adapter.prepare,
+        )
+        self._told = Mode.NORMAL
+        self._mode_count = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._probing = False
+
+    async def run(self) -> None:
+        """Keep connections warm and the clock compared, for ever; the first answer makes the venue reached."""
+        await self.adapter.start()
+        while True:
+            self._heard(await self.adapter.health())
+            if self.trouble:
+                self._edge.counters["venue_unreachable"] += 1
+                await asyncio.sleep(self._backoff.next_delay_s())
+                continue
+            self._edge.counters["venue_answered"] += 1
+            self._backoff.reset()
+            await asyncio.sleep(WARM_S)
+
+    def _heard(self, health: Health) -> None:
+        self.trouble = "" if health.ok else health.text
+        self.answered = self.answered or health.ok
+        if health.ok and health.clock_ns:
+            self.skew_ns = health.clock_ns - self._wall_ns()
+            if abs(self.skew_ns) >= SKEW_WARN_NS:
+                self._edge.counters["clock_skewed"] += 1
+                self._edge.log.warning("clock_skew", venue=self.venue, skew_ms=self.skew_ns // 1_000_000)
+        self._on_change()
+
+    @property
+    def clock_trouble(self) -> str:
+        """Why our clock forbids places: the venue refuses what is signed too far from its time."""
+        if abs(self.skew_ns) < SKEW_MAX_NS:
+            return ""
+        return f"our clock is {-self.skew_ns / 1e9:+.1f} s from the venue's: set it (NTP), 10 s is the limit"
+
+    # --- in ---
+
+    def on_action(self, action: Action, origin: Origin, repeat: bool) -> None:
+        if action.wallet not in self._wallets:
+            self._refuse_wallet(action)
+            return
+        self._admission.accept(action, origin, repeat, self._wall_ns(), self._mono_ns())
+        self._flush()
+        self._start(kind_of(action))
+
+    def _refuse_wallet(self, action: Action) -> None:
+        text = f"the gateway holds no key of the wallet {action.wallet[:40]!r} of {self.venue}"
+        self._tell(action.action_id, refusal_of(action, Reason.WALLET_NOT_READY, text))
+
+    def announce(self) -> None:
+        """Tell the executor (again) which wallets it may pin orders for, and what the venue takes."""
+        for ready in self.adapter.wallets():
+            self._tell(f"wallet:{self.venue}:{ready.wallet}", ready)
+        if self._told is not Mode.NORMAL:
+            self._tell_mode()
+
+    def mode_message(self) -> VenueModeChanged:
+        reason = self.modes.text or RULES[self.modes.mode].meaning
+        return VenueModeChanged(self.venue, self.modes.mode.value, reason, self._wall_ns())
+
+    # --- out ---
+
+    def _start(self, *kinds: Kind) -> None:
+        for kind in kinds:
+            while jobs := self._admission.take(kind, self._wall_ns(), self._mono_ns()):
+                self._edge.spawn(self._run(kind, jobs), f"{kind.value}-{jobs[0].action.action_id}")
+        self._flush()
+        self._arm()
+        for name, value in self._admission.depth().items():
+            self._edge.counters[f"{self.venue}_{name}"] = value
+
+    def _flush(self) -> None:
+        for result in self._admission.out:
+            self._tell(result.action_id, result)
+        self._admission.out.clear()
+        self._edge.counters.update(self._admission.counters)
+        self._admission.counters.clear()
+
+    def _arm(self) -> None:
+        """Look again when time alone changes something: a budget, a deadline, the end of a mode's pause."""
+        now = self._mono_ns()
+        times = [at for at in (self._admission.wake_ns(self._wall_ns(), now), self.modes.due_ns()) if at]
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if times:
+            delay_s = max(0.001, (min(times) - now) / 1e9)
+            self._timer = asyncio.get_running_loop().call_later(delay_s, self._on_time)
+
+    def _on_time(self) -> None:
+        self._timer = None
+        if self.modes.tick(self._mono_ns()) and not self._probing:
+            self._probing = True
+            self._edge.spawn(self._probe(), f"probe-{self.venue}")
+        self._mode_may_have_changed()
+        self._start(*Kind)
+
+    async def _probe(self) -> None:
+        """Ask whether the venue serves orders again, with something that changes nothing."""
+        self._edge.counters["venue_probes"] += 1
+        self._observe(Kind.CANCEL, await self.adapter.probe(), maker_only=True)
+        self._probing = False
+        self._start(*Kind)
+
+    async def _run(self, kind: Kind, jobs: Sequence[Job]) -> None:
+        results = await self._results_of(jobs)
+        self._admission.freed(kind)
+        for job, result in zip(jobs, results, strict=True):
+            self._log(job, result)
+            self._admission.done(job, result, self._mono_ns())
+        self._start(*Kind)
+
+    def _log(self, job: Job, result: SingleResult) -> None:
+        self._edge.counters["actions_processed"] += 1
+        self._edge.counters["errors"] += result.outcome is not Outcome.DONE
+        self._edge.log.info(
+            "action",
+            kind=kind_of(job.action).value,
+            venue=self.venue,
+            action_id=result.action_id,
+            outcome=result.outcome.value,
+            code=result.code.value,
+            text=result.text,
+            repeat=job.repeat,
+            took_us=(self._wall_ns() - job.received_ns) // 1000,
+        )
+
+    def _observe(self, kind: Kind, result: PlaceResult | CancelResult, *, maker_only: bool) -> None:
+        """What an answer says about the venue itself."""
+        self.modes.observe(
+            result.code,
+            result.retry_after_ms,
+            result.text,
+            self._mono_ns(),
+            place=kind is Kind.PLACE,
+            maker_only=maker_only,
+        )
+        self._mode_may_have_changed()
+
+    def _mode_may_have_changed(self) -> None:
+        if self.modes.mode is not self._told:
+            self._told = self.modes.mode
+            self._edge.log.warning("venue_mode", venue=self.venue, mode=self._told.value, text=self.modes.text)
+            self._tell_mode()
+            self._on_change()
+
+    def _tell_mode(self) -> None:
+        message = self.mode_message()
+        self._mode_count += 1
+        self._tell(f"mode:{self.venue}:{self._mode_count}", message)
+        self._edge.publish("venues", message)
+
+    # --- the actions ---
+
+    async def _results_of(self, jobs: Sequence[Job]) -> list[SingleResult]:
+        job = jobs[0]
+        action = job.action
+        match action:
+            case Place():
+                return await self._placed(jobs)
+            case Cancel():
+                cancelled = await self.adapter.cancel(action, job.received_ns)
+                self._observe(Kind.CANCEL, cancelled, maker_only=True)
+                return [cancelled]
+            case CancelWallet():
+                return [await self._cancel_wallet(action, job)]
+            case QueryOrder():
+                return [await self.adapter.look_up(action)]
+            case QueryOpenOrders():
+                return [await self.adapter.open_orders(action)]
+            case QueryTrades():
+                return [await self.adapter.trades(action)]
+            case QueryPositions():
+                return [await self._positions(action, job)]
+            case QueryBalances():
+                return [await self.adapter.balances(action)]
+
+    async def _cancel_wallet(self, action: CancelWallet, job: Job) -> SingleResult:
+        if not self.adapter.capabilities.cancel_wallet:
+            return self._unsupported(job, "cancel everything of a wallet with one call: cancel by ids")
+        result = await self.adapter.cancel_wallet(action, job.received_ns)
+        self._observe(Kind.CANCEL, result, maker_only=True)
+        return result
+
+    async def _positions(self, action: QueryPositions, job: Job) -> SingleResult:
+        if not self.adapter.capabilities.positions:
+            return self._unsupported(job, "say what a wallet holds")
+        return await self.adapter.positions(action)
+
+    def _unsupported(self, job: Job, what: str) -> SingleResult:
+        text = f"{self.venue} cannot {what}"
+        return result_without_venue(job.action, Outcome.REFUSED, Reason.UNSUPPORTED, text, job.received_ns)
+
+    async def _placed(self, jobs: Sequence[Job]) -> list[SingleResult]:
+        """The legs that may go, as one request; the others have their results already."""
+        results: dict[str, SingleResult] = {}
+        leaving: list[tuple[Job, Prepared]] = []
+        for job in jobs:
+            prepared = await self._may_leave(job, results)
+            if prepared is not None:
+                leaving.append((job, prepared))
+        if leaving:
+            for result in await self._send(leaving):
+                results[result.action_id] = result
+        else:
+            self.modes.not_left()
+        return [results[job.action.action_id] for job in jobs]
+
+    async def _may_leave(self, job: Job, results: dict[str, SingleResult]) -> Prepared | None:
+        """The order to send; None when its result is known without sending, which is then put down."""
+        place, prepared = job.action, job.prepared
+        assert isinstance(place, Place)
+        assert prepared is not None
+        if job.repeat:
+            known = await self._before_repeat(job, place)
+            if known is not None:
+                results[place.action_id] = known
+                return None
+        forbidden = may_send(job, self._wall_ns(), self._conditions(place.wallet))
+        if forbidden is None and job.repeat and (hold := self.modes.hold(prepared.maker_only, self._mono_ns())):
+            forbidden = hold.reason, hold.text
+        if forbidden is not None:
+            results[place.action_id] = not_sent_result(job, forbidden)
+            return None
+        return prepared
+
+    async def _send(self, leaving: Sequence[tuple[Job, Prepared]]) -> Sequence[PlaceResult]:
+        job, prepared = leaving[0]
+        self._edge.counters["places_sent"] += len(leaving)
+        if len(leaving) == 1:
+            results = [await self.adapter.place(prepared, job.received_ns, resent=job.repeat)]
+        else:
+            results = await self.adapter.place_batch([row for _, row in leaving], job.received_ns)
+        for result, (_, row) in zip(results, leaving, strict=True):
+            self._observe(Kind.PLACE, result, maker_only=row.maker_only)
+        return results
+
+    async def _before_repeat(self, job: Job, place: Place) -> PlaceResult | None:
+        """A place that may have been sent before: its result, or None when the venue proved it does not have it."""
+        lookup = await self.adapter.look_up(
+            QueryOrder(place.action_id, place.venue, place.wallet, place.venue_order_id)
+        )
+        timings = Timings(job.received_ns, answered_ns=self._wall_ns())
+        if lookup.order is not None:
+            # What it filled comes as fills, never from here.
+            text, status = "the venue has this order", lookup.order.status.lower()
+            return PlaceResult(
+                place.action_id, place.venue_order_id, Outcome.DONE, Reason.OK, text, status, timings=timings
+            )
+        if lookup.outcome is Outcome.DONE:
+            return None
+        return PlaceResult(
+            place.action_id,
+            place.venue_order_id,
+            Outcome.UNKNOWN,
+            lookup.code,
+            f"the look-up before sending again failed: {lookup.text}",
+            timings=timings,
+            retry=RetryClass.LOOK_UP,
+        )
+
+    # --- the end ---
+
+    async def cancel_everything(self) -> str:
+        """Cancel all orders of all wallets and ask until none is listed; what is left, "" for nothing."""
+        left: list[str] = []
+        for ready in self.adapter.wallets():
+            at = f"stop:{self._wall_ns()}"
+            listed = await self.adapter.open_orders(QueryOpenOrders(at, self.venue, ready.wallet))
+            if self.adapter.capabilities.cancel_wallet:
+                await self.adapter.cancel_wallet(CancelWallet(at, self.venue, ready.wallet), self._wall_ns())
+            else:
+                ids = [order.venue_order_id for order in listed.orders]
+                await self.adapter.cancel(Cancel(at, self.venue, ready.wallet, ids), self._wall_ns())
+            after = await self.adapter.open_orders(QueryOpenOrders(at, self.venue, ready.wallet))
+            if after.outcome is not Outcome.DONE or not after.complete:
+                left.append(f"{ready.wallet}: {after.text or 'the list is incomplete'}")
+            elif after.orders:
+                left.append(f"{ready.wallet}: {len(after.orders)} orders still listed")
+        return "; ".join(left)
+
+
+def refusal_of(action: Action, code: Reason, text: str) -> Message:
+    """The refusal of any action, in the shape its asker waits for."""
+    if isinstance(action, PlaceBatch):
+        results = [result_without_venue(place, Outcome.REFUSED, code, text) for place in action.places]
+        return PlaceBatchResult(action.action_id, [row for row in results if isinstance(row, PlaceResult)])
+    return result_without_venue(action, Outcome.REFUSED, code, text)

@@ -1,0 +1,79 @@
+"""Which venues this gateway opens: every one that a wallet of the settings names, with its adapter and its budgets.
+
+In: settings. Out: adapters with their limiters, and those that have a dead-man switch. A wallet whose files cannot be
+used is a ConfigError naming the file: the process does not start with a part of what it was told to trade.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from common.edge import Edge
+from common.errors import ConfigError
+from common.ratelimit import PlainLimits
+from common.settings import Settings
+from common.venues.polymarket.limits import Call, PolymarketLimits
+from services.gateway.actions import Kind
+from services.gateway.adapters.polymarket import PolymarketAdapter
+from services.gateway.budgets import Budgets
+from services.gateway.core import Limiter
+from services.gateway.door import Beating
+from services.gateway.port import Adapter
+from services.gateway.wallets import open_wallets
+
+
+class Venues(NamedTuple):
+    adapters: list[tuple[Adapter, Limiter | None]]
+    beating: dict[str, Beating]
+
+
+_CALL = {Kind.PLACE: Call.PLACE, Kind.CANCEL: Call.CANCEL, Kind.QUERY: Call.LOOKUP}
+"""Answers of a kind speak of the bucket of its orders, cancels or look-ups."""
+
+
+async def open_venues(edge: Edge) -> Venues:
+    settings = edge.settings
+    adapters: list[tuple[Adapter, Limiter | None]] = []
+    beating: dict[str, Beating] = {}
+    polymarket = await _open_polymarket(edge)
+    if polymarket is not None:
+        adapters.append(polymarket)
+        adapter = polymarket[0]
+        if settings.gateway.dead_man and isinstance(adapter, PolymarketAdapter):
+            beating[adapter.venue] = adapter
+    if not adapters:
+        raise ConfigError("wallets", "no wallet of a venue this gateway knows: there is nothing to do")
+    return Venues(adapters, beating)
+
+
+async def _open_polymarket(edge: Edge) -> tuple[Adapter, Limiter] | None:
+    wallets = await open_wallets(edge)
+    if not wallets:
+        return None
+    limits = polymarket_limits(edge.settings)
+
+    def on_headers(wallet: str, kind: Kind, headers: Mapping[str, str], status: int) -> None:
+        limits.on_headers(wallet, _CALL[kind], headers, status, time.monotonic_ns(), wall_ns=time.time_ns())
+        edge.counters.update(limits.counters)
+        limits.counters.clear()
+
+    adapter = PolymarketAdapter(edge.settings, wallets, counters=edge.counters, on_headers=on_headers)
+    return adapter, Budgets(limits)
+
+
+def polymarket_limits(settings: Settings) -> PolymarketLimits:
+    given = settings.limits
+    return PolymarketLimits(
+        share_percent=given.share_percent,
+        signer_percent=given.signer_percent,
+        reserve_percent=given.reserve_percent,
+        default_tier=given.default_tier,
+    )
+
+
+def plain_limits(settings: Settings, cancel_batch_max: int) -> PlainLimits:
+    """For a venue whose limits nobody told us."""
+    given = settings.limits
+    return PlainLimits(given.default_rate_per_s, given.default_burst, cancel_batch_max=cancel_batch_max)
