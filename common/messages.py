@@ -813,6 +813,13 @@ class GetReconciliation(Message, frozen=True):
     request_id: str
 
 
+class GetSweep(Message, frozen=True):
+    """How far the cancel-all with this command id is; "" is the newest one."""
+
+    request_id: str
+    command_id: str = ""
+
+
 class GetAccounts(Message, frozen=True):
     request_id: str
     account: str = ""
@@ -1010,6 +1017,62 @@ class CancelAccepted(Message, frozen=True):
     order_ids: list[str]
     in_doubt: list[str]
     duplicate: bool = False
+
+
+class SweepDoubt(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """An order whose place is not answered yet: the venue may have it until `until_ns`."""
+
+    order_id: str
+    until_ns: int
+
+
+class SweepView(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What became of one accepted cancel-all so far (ADR 26). Times are wall nanoseconds, 0 until they happened.
+
+    `phase`: CANCELLING; ZERO, no known order of the scope is open at the venue (`zero_ns`), only places in doubt are
+    left; FINAL, nothing of it can come any more; DROPPED, too many others began since and this report ends.
+    `first_sent_ns` is when the first cancel was handed to the socket. `known` orders ended as `cancelled`, `filled` or
+    `rejected` (never accepted), or are among the `open_count` and `doubt_count` ones, of which the first are named.
+    `foreign` orders were cancelled and `foreign_open` are open that polyexec did not place.
+    """
+
+    sweep_id: str
+    command_id: str
+    account: str
+    market: str
+    phase: str
+    accepted_ns: int
+    first_sent_ns: int
+    zero_ns: int
+    final_ns: int
+    known: int
+    cancelled: int
+    filled: int
+    rejected: int
+    open_count: int
+    doubt_count: int
+    open_orders: list[str]
+    in_doubt: list[SweepDoubt]
+    turned_up: int = 0
+    """Orders that were in doubt or over and turned out to be open: they were cancelled again."""
+    repeats: int = 0
+    """Cancels that were sent again because they were refused or their outcome was unknown."""
+    wallet_cancels: int = 0
+    foreign: int = 0
+    foreign_open: int = 0
+
+
+class SweepReport(Message, frozen=True):
+    """The answer to GetSweep: none when no such cancel-all was accepted lately."""
+
+    request_id: str
+    sweep: SweepView | None
+
+
+class SweepChanged(Message, frozen=True):
+    """A cancel-all was accepted or reached another phase; on the executor's topic `sweeps`."""
+
+    sweep: SweepView
 
 
 class OrdersReport(Message, frozen=True):

@@ -14,6 +14,7 @@ import msgspec
 from common.effects import Send, Settle
 from common.messages import (
     Cancel,
+    CancelWallet,
     Place,
     QueryBalances,
     QueryOpenOrders,
@@ -30,7 +31,8 @@ OUTSTANDING_MAX = 9_000
 QUERIES_MAX = 500
 """Look-ups in flight; more wait for their turn."""
 
-Request: TypeAlias = Place | Cancel | QueryOrder | QueryOpenOrders | QueryTrades | QueryPositions | QueryBalances
+Cancelling: TypeAlias = Cancel | CancelWallet
+Request: TypeAlias = Place | Cancelling | QueryOrder | QueryOpenOrders | QueryTrades | QueryPositions | QueryBalances
 
 
 class Action(msgspec.Struct, array_like=True, gc=False):
@@ -42,11 +44,11 @@ class Action(msgspec.Struct, array_like=True, gc=False):
 
     @property
     def lane(self) -> str:
-        return CANCELS if type(self.request) is Cancel else ACTIONS
+        return CANCELS if isinstance(self.request, Cancel | CancelWallet) else ACTIONS
 
     @property
     def is_query(self) -> bool:
-        return not isinstance(self.request, Place | Cancel)
+        return not isinstance(self.request, Place | Cancel | CancelWallet)
 
 
 class Actions:

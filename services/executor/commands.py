@@ -27,7 +27,7 @@ from common.messages import (
     Resume,
 )
 from common.reasons import Reason
-from services.executor import placing, validation
+from services.executor import placing, sweeping, validation
 from services.executor.catchup import MS
 from services.executor.desk import Desk
 from services.executor.fences import Scope
@@ -272,11 +272,16 @@ def _cancel_all(desk: Desk, command: CancelAll, origin: Origin) -> CancelAccepte
         for order in desk.oms.open_orders()
         if command.account in ("", order.account) and (not command.market or order.condition_id in condition_ids)
     ]
-    return _canceled(desk, command.command_id, orders)
+    sweeping.begin(desk, command, sorted(condition_ids - {""}), orders)
+    return _accepted(desk, command.command_id, orders)
 
 
 def _canceled(desk: Desk, command_id: str, orders: list[Order]) -> CancelAccepted:
     desk.cancel(orders)
+    return _accepted(desk, command_id, orders)
+
+
+def _accepted(desk: Desk, command_id: str, orders: list[Order]) -> CancelAccepted:
     desk.count("cancels_accepted", len(orders))
     doubted = [order.order_id for order in orders if order.state in IN_DOUBT]
     return CancelAccepted(command_id, [order.order_id for order in orders], doubted)

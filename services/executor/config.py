@@ -31,6 +31,7 @@ class Execution(msgspec.Struct, frozen=True):
     position_tolerance: str = "0.01"
     on_gap: str = "keep"
     wind_down_ms: int = 30_000
+    wallet_cancel: bool = True
 
 
 class PolicyConfig(msgspec.Struct, frozen=True):

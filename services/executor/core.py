@@ -45,7 +45,7 @@ from common.messages import (
 )
 from common.reasons import Reason
 from common.types import FeedState
-from services.executor import differences, placing, results
+from services.executor import differences, placing, results, sweeping
 from services.executor.commands import Command, halt, take_command
 from services.executor.config import read_config
 from services.executor.desk import TOPIC, Desk
@@ -59,6 +59,10 @@ from services.executor.winddown import CancelEverything
 COMMANDS: frozenset[type[Message]] = frozenset(
     {PlaceOrder, ReplaceOrder, CancelOrder, CancelAll, Halt, Resume, Reconcile}
 )
+
+
+AWAY = frozenset({"RESTARTING", "DISABLED", "BLOCKED"})
+"""Modes in which the venue did not serve us: afterwards everything is compared with it."""
 
 
 def _on_configured(desk: Desk, message: Configured) -> None:
@@ -79,7 +83,12 @@ def _on_marks(desk: Desk, message: Marked) -> None:
 
 
 def _on_venue_mode(desk: Desk, message: VenueModeChanged) -> None:
+    before, _ = desk.venue_modes.get(message.venue, ("NORMAL", ""))
     desk.venue_modes[message.venue] = (message.mode, message.reason)
+    if before in AWAY and message.mode not in AWAY:
+        for wallet in desk.wallets.values():
+            if wallet.venue == message.venue:
+                desk.reconciler.of(wallet.venue, wallet.name).ask_now(desk.now)
     desk.log("venue_mode", "warning", venue=message.venue, mode=message.mode, reason=message.reason)
 
 
@@ -150,8 +159,10 @@ class ExecutorCore:
             FACTS[kind](desk, message)
         else:
             self._refuse(message, origin)
+        sweeping.advance(desk)
         while desk.gone:
             placing.release(desk, desk.gone.pop())
+            sweeping.advance(desk)
         if desk.oms.done_count > desk.config.execution.order_history_max:
             desk.oms.trim(desk.config.execution.order_history_max, self._forget)
         out, desk.out = desk.out, []
@@ -161,14 +172,17 @@ class ExecutorCore:
         return answer_query(self.desk, message)
 
     def snapshot(self, topic: str, now: Now) -> list[Message]:
-        """The open orders, oldest first; what is over is asked for by queries."""
+        """The open orders, oldest first; what is over is asked for by queries. Or the sweeps of late."""
+        desk = self.desk
+        if topic == sweeping.TOPIC:
+            return list(sweeping.snapshot(desk))
         if topic != TOPIC:
             return []
-        desk = self.desk
         return [OrderUpdated(desk.account_seq, view_of(order)) for order in desk.oms.open_orders()]
 
     def due_ns(self) -> int | None:
-        return next_due(self.desk)
+        dues = (next_due(self.desk), self.desk.sweeps.next_due())
+        return min((due for due in dues if due is not None), default=None)
 
     def outstanding(self) -> list[Effect]:
         return list(self.desk.actions.outstanding())
@@ -202,6 +216,8 @@ class ExecutorCore:
             "client_ids": len(desk.ids),
             "answers_kept": len(desk.answers),
             "fences": len(desk.fences),
+            "sweeps_running": len(desk.sweeps.running),
+            "wallet_cancels_waiting": len(desk.sweeps.holds),
             "positions": len(desk.positions),
             "external_fills": len(desk.external),
             "halted": int(desk.trading.halted is not None),

@@ -12,7 +12,7 @@ from itertools import islice
 
 from common.effects import Effect, Log, Now, Publish
 from common.fixed import format_micros
-from common.messages import Cancel, Fill, OrderUpdated, OrderView, Place, QueryOrder
+from common.messages import Cancel, CancelWallet, Fill, OrderUpdated, OrderView, Place, QueryOrder
 from common.reasons import Reason
 from common.types import Lifecycle, Settlement, TimeInForce
 from services.executor.actions import Actions
@@ -40,6 +40,7 @@ from services.executor.order import (
 from services.executor.positions import Positions
 from services.executor.reconcile import Reconciler
 from services.executor.risk import Policies
+from services.executor.sweep import Hold, Sweeps, Wide
 from services.executor.trading import Trading, stops
 from services.executor.valuation import Valuation
 
@@ -73,6 +74,7 @@ class Desk:
         self.valuation = Valuation()
         self.reconciler = Reconciler()
         self.venue_modes: dict[str, tuple[str, str]] = {}
+        self.sweeps = Sweeps()
         self.policies = Policies(())
         self.wallet_of_account: dict[str, WalletConfig] = {}
         self.commitments = Commitments()
@@ -83,6 +85,8 @@ class Desk:
         self.out: list[Effect] = []
         self.gone: list[Order] = []
         """Orders with a successor that are over since this input: the core lets the successors go."""
+        self.turned_up: list[Order] = []
+        """Orders that a sweep covers and that turned out to be open since this input: they are cancelled with it."""
 
     # --- small things ---
 
@@ -153,6 +157,8 @@ class Desk:
         )
 
     def _moved(self, order: Order, before: State) -> None:
+        if (late := self.sweeps.moved(order)) is not None:
+            self.turned_up.append(late)
         order.checks = order.absences = 0
         self.oms.check_at(order, 0)
         state = order.state
@@ -239,8 +245,11 @@ class Desk:
         )
         self.out.append(self.actions.send(place, [order.number]))
 
-    def cancel(self, orders: Iterable[Order]) -> list[Order]:
-        """Journal the cancel of open orders and send it; returns those whose place is not answered yet."""
+    def cancel(self, orders: Iterable[Order], wides: Iterable[Wide] = ()) -> list[Order]:
+        """Journal the cancel of open orders and send it; returns those whose place is not answered yet.
+
+        `wides`: wallets of which everything is to be cancelled; a place in flight needs its id even then.
+        """
         unsent: list[Order] = []
         doubted: list[Order] = []
         for order in orders:
@@ -255,10 +264,32 @@ class Desk:
             # Also of an order that is proven to be there while its place has no result: a restart would resend it.
             if order.place_action and (settle := self.actions.withdraw(order.place_action)):
                 self.out.append(settle)
-        self.send_cancels(unsent)
+        for wide in wides:
+            self._cancel_wide(wide, unsent)
+        self.send_cancels([order for order in unsent if not order.cancel_action])
         for order in unsent:
             self.tell(order, Event.CANCEL)
         return doubted
+
+    def _cancel_wide(self, wide: Wide, orders: list[Order]) -> None:
+        """One call for whatever rests; later places wait for its end, as it would catch them too."""
+        action_id = self.actions.next_id()
+        resting = [
+            order
+            for order in orders
+            if not order.cancel_action
+            and order.state not in IN_DOUBT
+            and wide.holds(order.venue, order.wallet, order.condition_id)
+        ]
+        for order in resting:
+            order.cancel_action = action_id
+        self.sweeps.holds[action_id] = Hold(wide)
+        self._send_cancel(CancelWallet(action_id, *wide), resting)
+
+    def _send_cancel(self, request: Cancel | CancelWallet, orders: list[Order]) -> None:
+        numbers = [order.number for order in orders]
+        self.out.append(self.actions.send(request, numbers))
+        self.sweeps.sent(request.action_id, (request.venue, request.wallet), numbers)
 
     def send_cancels(self, orders: list[Order]) -> None:
         by_wallet: dict[tuple[str, str], list[Order]] = {}
@@ -270,8 +301,16 @@ class Desk:
                 action_id = self.actions.next_id()
                 for order in chunk:
                     order.cancel_action = action_id
-                request = Cancel(action_id, venue, wallet, [order.venue_order_id for order in chunk])
-                self.out.append(self.actions.send(request, [order.number for order in chunk]))
+                self._send_cancel(Cancel(action_id, venue, wallet, [order.venue_order_id for order in chunk]), chunk)
+
+    def hold(self, order: Order, hold: Hold) -> OrderView:
+        """A taken order waits for a wallet-wide cancel to be over, at most until its deadline."""
+        hold.orders.append(order.number)
+        self.count("places_held")
+        self.oms.check_at(order, order.deadline_mono)
+        view = self.tell(order, changed=True)
+        assert view is not None, "told as changed"
+        return view
 
     def look_up(self, order: Order) -> None:
         """Ask the venue for this order; one question at a time."""

@@ -273,7 +273,10 @@ def sign(desk: Desk, order: Order, market: Market, amounts: Amounts) -> None:
 
 
 def send(desk: Desk, order: Order) -> OrderView:
-    """A copy leaves; the order as it then is."""
+    """A copy leaves, unless a wallet-wide cancel under way would catch it; the order as it then is."""
+    hold = desk.sweeps.hold_of(order)
+    if hold is not None:
+        return desk.hold(order, hold)
     desk.send_place(order)
     view = desk.tell(order, Event.SUBMIT)
     assert view is not None, "SUBMIT always changes the state"

@@ -21,22 +21,24 @@ from common.messages import (
     GetOrders,
     GetPositions,
     GetReconciliation,
+    GetSweep,
     Message,
     OrdersReport,
     Position,
     PositionsReport,
     ReconciliationReport,
     Refused,
+    SweepReport,
 )
 from common.reasons import Reason
-from services.executor import validation
+from services.executor import sweeping, validation
 from services.executor.commands import find_order
 from services.executor.desk import Desk
 from services.executor.external import PREFIX
 from services.executor.order import view_of
 
 QUERIES: frozenset[type[Message]] = frozenset(
-    {GetOrder, GetOrders, GetFills, GetPositions, GetAccounts, GetReconciliation}
+    {GetOrder, GetOrders, GetFills, GetPositions, GetAccounts, GetReconciliation, GetSweep}
 )
 ROWS_MAX = 1000
 """Rows in one report, whatever limit is asked for."""
@@ -62,6 +64,8 @@ def answer_query(desk: Desk, message: Message) -> list[Message]:
             case GetReconciliation():
                 rows = [desk.reconciler.peek(wallet.venue, wallet.name).view() for wallet in desk.wallets.values()]
                 return [ReconciliationReport(request_id, rows)]
+            case GetSweep():
+                return [SweepReport(request_id, sweeping.report_of(desk, message.command_id))]
     except Refusal as refusal:
         return [Refused(request_id, refusal.code, refusal.message, refusal.field)]
     return []

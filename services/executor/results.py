@@ -27,7 +27,7 @@ from common.reasons import Reason
 from common.types import ONE, FeedState, Outcome, Side
 from common.venues.polymarket.amounts import FINEST_TICK
 from common.venues.polymarket.fees import taker_fee
-from services.executor import differences
+from services.executor import differences, sweeping
 from services.executor.actions import Action
 from services.executor.catchup import MS, Ask, Wallet
 from services.executor.desk import Desk
@@ -211,6 +211,7 @@ def on_cancel_result(desk: Desk, result: CancelResult) -> None:
             if result.outcome is not Outcome.DONE:
                 text = f"{result.code}: {result.text}"
             _not_canceled(desk, order, text)
+    sweeping.on_canceled(desk, result, action)
 
 
 def _canceled(desk: Desk, order: Order) -> None:
@@ -288,6 +289,7 @@ def on_open_orders(desk: Desk, result: OpenOrdersResult) -> None:
                 _cancel_again(desk, order)
     if complete:
         _look_up_unlisted(desk, wallet, listed, result.asked_ns, reconciling=reconciling)
+    sweeping.on_listed(desk, result, complete=complete)
 
 
 def _look_up_unlisted(desk: Desk, wallet: Wallet, listed: set[str], asked_ns: int, *, reconciling: bool) -> None:

@@ -23,6 +23,7 @@ from services.executor.oms import Oms
 from services.executor.order import Order
 from services.executor.positions import Holding, Positions
 from services.executor.reconcile import Reconciler, Rounds
+from services.executor.sweep import Sweeps
 from services.executor.trading import Standing, Trading
 from services.executor.valuation import Valuation
 from services.executor.wallets import apply_settings
@@ -56,6 +57,7 @@ class ExecutorState(msgspec.Struct, array_like=True, gc=False):
     marks: list[Mark] = []
     rounds: list[Rounds] = []
     venue_modes: dict[str, tuple[str, str]] = {}
+    sweeps: Sweeps = msgspec.field(default_factory=Sweeps)
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -88,6 +90,7 @@ def dump_state(desk: Desk) -> bytes:
             marks=desk.valuation.rows(),
             rounds=desk.reconciler.rows(),
             venue_modes=dict(sorted(desk.venue_modes.items())),
+            sweeps=desk.sweeps,
         )
     )
 
@@ -119,6 +122,7 @@ def load_state(data: bytes) -> Desk:
     desk.valuation = Valuation(state.marks)
     desk.reconciler = Reconciler(state.rounds)
     desk.venue_modes = state.venue_modes
+    desk.sweeps = state.sweeps
     apply_settings(desk)
     for order in (*desk.oms.open_orders(), *desk.oms.unsettled()):
         desk.commitments.put(order, desk.markets)

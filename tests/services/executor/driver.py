@@ -100,8 +100,9 @@ UNTIMED = {
     "max_retry_attempts": 0,
     "reconcile_interval_sec": 0,
     "reconcile_incremental_sec": 0,
+    "wallet_cancel": False,
 }
-"""Timers most tests are not about; a test that is names its own."""
+"""Timers most tests are not about, and the cancel of a whole wallet; a test that is names its own."""
 
 
 def settings(*, policies: Sequence[dict[str, object]] = (), **execution: int | str) -> str:
