@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import ConfigError
-from common.secrets import read_secret, write_secret
+from common.secrets import SECRET_MAX, read_secret, read_secret_buffer, write_secret
 
 
 def test_a_written_secret_is_private_and_reads_back(tmp_path: Path) -> None:
@@ -41,3 +41,20 @@ def test_a_missing_or_empty_file_is_refused_by_name(tmp_path: Path) -> None:
     write_secret(tmp_path / "empty", b" \n")
     with pytest.raises(ConfigError, match="empty"):
         read_secret(tmp_path / "empty", field="wallet key")
+
+
+def test_a_key_is_read_into_a_buffer_that_can_be_overwritten(tmp_path: Path) -> None:
+    write_secret(tmp_path / "k", b" 0xabc\n")
+    content = read_secret_buffer(tmp_path / "k", field="wallet key")
+    assert content == bytearray(b" 0xabc\n")
+    content[:] = bytes(len(content))
+
+
+def test_what_cannot_be_a_secret_file_is_refused_by_name(tmp_path: Path) -> None:
+    write_secret(tmp_path / "long", b"0" * (SECRET_MAX + 1))
+    with pytest.raises(ConfigError, match="longer than") as refused:
+        read_secret(tmp_path / "long", field="wallet key")
+    assert refused.value.key.endswith("long")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(ConfigError, match="unreadable"):
+        read_secret(tmp_path / "folder", field="wallet key")
