@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from common.errors import ConfigError
+from common.messages import Message, SignerReady
 from common.secrets import write_secret
-from services.gateway.wallets import load_wallets
-from tests.services.fake_edge import settings_for
-from tests.services.gateway.orders import ADDRESS, API_KEY, CREDS, KEY
+from common.settings import Settings
+from services.gateway.wallets import load_wallets, open_wallets
+from tests.services.fake_edge import FakeEdge, settings_for
+from tests.services.gateway.orders import ADDRESS, API_KEY, CREDS, KEY, pinned_order
 
 
 def creds(**changes: str) -> bytes:
@@ -67,3 +69,42 @@ def test_a_missing_or_open_file_is_named_with_the_fix(folder: Path, file: str) -
     (folder / file).unlink()
     with pytest.raises(ConfigError, match="0600"):
         load_wallets(settings_for(folder))
+
+
+# --- with a signer process ---
+
+
+class SignerEdge(FakeEdge):
+    """The signer process says whose key it has."""
+
+    address = ADDRESS
+
+    async def request(self, owner: str, body: Message, *, timeout_s: float = 5.0) -> Message:
+        del body, timeout_s
+        assert owner == "signer"
+        return SignerReady("r", "main", self.address)
+
+
+def with_process(folder: Path) -> Settings:
+    settings = settings_for(folder)
+    return settings.model_copy(update={"gateway": settings.gateway.model_copy(update={"signer": "process"})})
+
+
+async def test_with_a_signer_process_no_key_file_is_read(folder: Path) -> None:
+    (folder / "main.key").unlink()
+    wallets = await open_wallets(SignerEdge("gateway", with_process(folder)).as_edge())
+    assert wallets["main"].ready().signer == ADDRESS
+    assert wallets["main"].signer.sign_now(pinned_order()) is None
+
+
+async def test_without_one_the_keys_are_here(folder: Path) -> None:
+    wallets = await open_wallets(FakeEdge("gateway", settings_for(folder)).as_edge())
+    assert wallets["main"].signer.sign_now(pinned_order()) is not None
+
+
+async def test_credentials_of_another_address_than_the_signers_are_refused(folder: Path) -> None:
+    edge = SignerEdge("gateway", with_process(folder))
+    edge.address = "0x" + "11" * 20
+    with pytest.raises(ConfigError, match="derive the credentials anew") as caught:
+        await open_wallets(edge.as_edge())
+    assert caught.value.key.endswith("main.gateway.creds")
