@@ -128,6 +128,8 @@ class PolymarketAdapter:
     async def close(self) -> None:
         for http in (*self._http.values(), self._data):
             await http.close()
+        for wallet in self._wallets.values():
+            wallet.signer.close()
 
     async def reconnect(self) -> None:
         """Cut every connection; the next request opens its own."""
