@@ -164,7 +164,8 @@ class Budget:
         Who waits asks again: tokens are not kept for it. Fairness is the order in which waiting requests ask.
         """
         # The hot path: charged as it goes, given back when a later bucket says no.
-        for bucket, cost in costs:
+        rest = iter(costs)
+        for bucket, cost in rest:
             now = now_ns * bucket._scale
             spent = cost * bucket._each
             full = bucket._full
@@ -175,9 +176,14 @@ class Budget:
                 continue
             full += spent
             if full - now > (bucket._deep if urgent else bucket._room):
-                return self._refused(costs, bucket, now_ns, urgent)
+                return self._refused(costs, len(costs) - 1 - len(tuple(rest)), now_ns, urgent)
             bucket._full = full
         return 0
+
+    def take(self, costs: Charges, now_ns: int) -> None:
+        """Charge what was asked anyway, such as further pages of a list: what comes next waits for it."""
+        for bucket, cost in costs:
+            bucket.take(cost, now_ns)
 
     def wait_ns(self, costs: Charges, now_ns: int, urgent: bool = False) -> int:
         """The same decision, charging nothing."""
@@ -193,13 +199,12 @@ class Budget:
         """Gauges: tokens left by bucket."""
         return {name: bucket.remaining(now_ns) for name, bucket in self.buckets.items()}
 
-    def _refused(self, costs: Charges, refusing: TokenBucket, now_ns: int, urgent: bool) -> int:
-        for bucket, cost in costs:
-            if bucket is refusing:
-                break
+    def _refused(self, costs: Charges, charged: int, now_ns: int, urgent: bool) -> int:
+        """The first `charged` of them get their tokens back."""
+        for bucket, cost in costs[:charged]:
             bucket._full -= cost * bucket._each
         self.counters["limit_waits"] += 1
-        return self.wait_ns(costs, now_ns, urgent)
+        return self.wait_ns(charges(*costs), now_ns, urgent)  # merged: twice the same bucket waits for the sum
 
 
 class Limits(Protocol):
@@ -211,11 +216,13 @@ class Limits(Protocol):
 
     def try_take(self, costs: Charges, now_ns: int, urgent: bool = False) -> int: ...
     def wait_ns(self, costs: Charges, now_ns: int, urgent: bool = False) -> int: ...
+    def take(self, costs: Charges, now_ns: int) -> None: ...
     def tightest(self, costs: Charges, now_ns: int, urgent: bool = False) -> tuple[str, int]: ...
     def remaining(self, now_ns: int) -> dict[str, int]: ...
     def place(self, wallet: str, n: int = 1) -> Charges: ...
     def cancel(self, wallet: str, n: int = 1) -> Charges: ...
     def cancel_wallet(self, wallet: str) -> Charges: ...
+    def cancel_market(self, wallet: str) -> Charges: ...
     def lookup(self) -> Charges: ...
     def open_orders(self) -> Charges: ...
     def trades(self) -> Charges: ...
@@ -226,6 +233,10 @@ class Limits(Protocol):
 
     def cancel_batch_max(self, wallet: str) -> int:
         """How many ids one cancel may carry so that the venue can ever admit it."""
+        ...
+
+    def cancels_free(self, wallet: str, now_ns: int) -> int:
+        """How many ids one urgent cancel may carry now without waiting; 0 when not even one."""
         ...
 
     def on_cancelled(self, wallet: str, n: int, now_ns: int) -> None:
@@ -254,6 +265,9 @@ class PlainLimits(Budget):
     def cancel_wallet(self, wallet: str) -> Charges:
         return self._any
 
+    def cancel_market(self, wallet: str) -> Charges:
+        return self._any
+
     def lookup(self) -> Charges:
         return self._any
 
@@ -277,6 +291,9 @@ class PlainLimits(Budget):
 
     def cancel_batch_max(self, wallet: str) -> int:
         return self._batch_max
+
+    def cancels_free(self, wallet: str, now_ns: int) -> int:
+        return 0 if self.wait_ns(self._any, now_ns, urgent=True) else self._batch_max
 
     def on_cancelled(self, wallet: str, n: int, now_ns: int) -> None:
         """Costs nothing more."""

@@ -254,6 +254,25 @@ def test_a_bucket_named_twice_is_charged_the_sum() -> None:
     assert charges((bucket, 2), (bucket, 3)) == ((bucket, 5),)
 
 
+def test_costs_put_together_by_hand_are_given_back_too() -> None:
+    """A bucket may occur twice: refused the second time, it is as it was before the first."""
+    budget = Budget([TokenBucket(1, 5, name="one"), TokenBucket(1, 3, name="two")])
+    one, two = budget.buckets.values()
+    budget.take(charges((one, 1), (two, 1)), START)
+    before = budget.remaining(START)
+    for costs in (((one, 2), (two, 1), (one, 3)), ((one, 2), (two, 3), (one, 1)), ((one, 4), (one, 1))):
+        assert budget.try_take(costs, START) == NS_PER_S
+        assert budget.remaining(START) == before
+
+
+def test_what_was_asked_anyway_is_charged_and_waited_for() -> None:
+    budget = Budget([TokenBucket(1, 5, name="one")])
+    page = charges((budget.buckets["one"], 1))
+    for _ in range(10):
+        budget.take(page, START)
+    assert budget.try_take(page, START) == NS_PER_S
+
+
 def test_the_tightest_bucket_is_named() -> None:
     budget = Budget([TokenBucket(1, 1, name="slow"), TokenBucket(10, 1, name="fast")])
     both = charges(*((bucket, 1) for bucket in budget.buckets.values()))
@@ -283,6 +302,7 @@ def test_a_cost_of_nothing_and_a_name_given_twice_are_refused() -> None:
 
 def all_charges(limits: PlainLimits) -> list[Charges]:
     of_wallets = [limits.place("w"), limits.place("w", 3), limits.cancel("w", 2), limits.cancel_wallet("w")]
+    of_wallets.append(limits.cancel_market("w"))
     reads = [limits.lookup(), limits.open_orders(), limits.trades(), limits.positions(), limits.balances()]
     return [*of_wallets, *reads, limits.heartbeat(), limits.time()]
 
@@ -293,6 +313,9 @@ def test_a_venue_of_unknown_limits_has_one_bucket_for_everything() -> None:
     assert [limits.try_take(one, START) for _ in range(15)] == [0] * 15
     assert limits.try_take(limits.lookup(), START) == NS_PER_S // 10
     assert limits.try_take(limits.cancel("main"), START, urgent=True) == 0
+    assert limits.cancels_free("main", START) == 1
+    limits.retry_after(NS_PER_S, START)
+    assert limits.cancels_free("main", START) == 0
     assert set(all_charges(limits)) == {one}
 
 
@@ -300,7 +323,7 @@ def test_rate_0_is_no_limit() -> None:
     limits = PlainLimits(0, 20, cancel_batch_max=1000)
     assert set(all_charges(limits)) == {()}
     assert limits.try_take(limits.place("main"), START) == 0
-    assert limits.cancel_batch_max("main") == 1000
+    assert limits.cancel_batch_max("main") == limits.cancels_free("main", START) == 1000
     limits.retry_after(NS_PER_S, START)
     assert limits.remaining(START) == {}
 

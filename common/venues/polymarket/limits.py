@@ -207,6 +207,18 @@ SCOPES: Final[Mapping[Call, tuple[Scope, ...]]] = {
 `EVERYTHING` needs no bucket: the totals of all hosts together are below it.
 """
 
+_LOOKUP_PREFIX = "/data/order/"
+
+
+def call_of(method: str, path: str) -> Call | None:
+    """Which of these calls a request is; None for one the gateway does not budget."""
+    if path.startswith(_LOOKUP_PREFIX):
+        return Call.LOOKUP
+    return _CALLS.get(f"{method} {path}")
+
+
+_CALLS: Final = {call.value: call for call in Call}
+
 ORDER_CALLS: Final = frozenset({Call.PLACE, Call.PLACE_BATCH})
 CANCEL_CALLS: Final = frozenset({Call.CANCEL, Call.CANCEL_BATCH, Call.CANCEL_ALL, Call.CANCEL_MARKET})
 
@@ -318,6 +330,14 @@ class PolymarketLimits(Budget):
     def cancel_batch_max(self, wallet: str) -> int:
         """Ids in one request: a batch above the signer's burst would be refused for ever."""
         return min(CANCEL_BATCH_MAX, self._signer(wallet).cancels.burst)
+
+    def cancels_free(self, wallet: str, now_ns: int) -> int:
+        """Ids that one urgent cancel may carry now: what is left of the signer's, if the endpoint takes a batch."""
+        cancels = self._signer(wallet).cancels
+        free = min(CANCEL_BATCH_MAX, cancels.remaining(now_ns))
+        if free > 1 and self.wait_ns(self.cancel(wallet, 2), now_ns, urgent=True):
+            free = 1
+        return 0 if free < 1 or (free == 1 and self.wait_ns(self.cancel(wallet), now_ns, urgent=True)) else free
 
     def place_batch_max(self, wallet: str) -> int:
         """Orders in one request that the signer's bucket can ever admit; the venue has a limit of its own."""

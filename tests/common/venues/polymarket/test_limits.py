@@ -24,6 +24,7 @@ from common.venues.polymarket.limits import (
     Scope,
     Tier,
     Window,
+    call_of,
     cancel_cost,
     cancel_wallet_cost,
     place_cost,
@@ -256,6 +257,30 @@ def test_a_batch_is_never_larger_than_the_venue_could_admit() -> None:
     assert PolymarketLimits(default_tier="Elite").cancel_batch_max("w") == 1000
 
 
+@pytest.mark.parametrize("spent", [0, 1, 50, 106, 107, 108])
+def test_as_many_ids_as_are_free_go_in_one_urgent_cancel(spent: int) -> None:
+    """That many go now, and not one more."""
+    limits = PolymarketLimits()
+    if spent:
+        assert limits.try_take(limits.cancel("w", spent), START, urgent=True) == 0
+    free = limits.cancels_free("w", START)
+    assert free == 108 - spent
+    if spent:
+        assert limits.try_take(limits.cancel("w", free + 1), START, urgent=True) > 0
+    if free:
+        assert limits.try_take(limits.cancel("w", free), START, urgent=True) == 0
+
+
+def test_none_are_free_in_debt_and_one_by_one_when_batches_are_blocked() -> None:
+    limits = PolymarketLimits()
+    limits.on_headers("w", Call.CANCEL_BATCH, {HEADERS.retry_after: "5"}, 429, START)
+    assert limits.cancels_free("w", START) == 1
+    limits.on_headers("w", Call.CANCEL, {HEADERS.retry_after: "5"}, 429, START)
+    assert limits.cancels_free("w", START) == 0
+    limits.on_cancelled("other", 500, START)
+    assert limits.cancels_free("other", START) == 0
+
+
 def test_many_sizes_of_batches_do_not_fill_the_memory() -> None:
     limits = PolymarketLimits()
     for wallet in range(6):
@@ -351,6 +376,14 @@ def test_warnings_are_counted() -> None:
     for text in ("true", "True", "false", ""):
         limits.on_headers("w", Call.PLACE, {HEADERS.warning: text}, 200, START)
     assert limits.counters["limit_warnings"] == 2
+
+
+@pytest.mark.parametrize("call", list(Call))
+def test_requests_are_told_by_method_and_path(call: Call) -> None:
+    method, _, path = call.value.partition(" ")
+    suffix = "/0xabc" if call is Call.LOOKUP else ""
+    assert call_of(method, path + suffix) is call
+    assert call_of("PATCH", path) is None
 
 
 def wait_s(limits: PolymarketLimits, costs: Charges) -> float:
