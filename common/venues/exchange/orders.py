@@ -183,10 +183,11 @@ def venue_order(order: ExchangeOrder) -> VenueOrder:
 
 
 def settled_positions(balances: BalancesReport, trades: Sequence[ExchangeTrade]) -> list[VenuePosition]:
-    """What is held on chain: balances move at the match, so what is not mined yet is taken off again."""
+    """What is held on chain: balances move at the match, so what is not mined yet is taken off again. A trade that
+    failed was taken back."""
     held = dict(balances.tokens)
     for trade in trades:
-        if trade.settlement in (Settlement.MINED, Settlement.CONFIRMED):
+        if trade.settlement not in (Settlement.MATCHED, Settlement.RETRYING):
             continue
         for fill in own_fills(trade, balances.account, ""):
             token_id = local_id(fill.token_id)
