@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
+from fractions import Fraction
 from typing import Final, NamedTuple
 
 from common.ratelimit import NS_PER_S, Budget, Charges, TokenBucket, charges
@@ -277,9 +278,7 @@ class PolymarketLimits(Budget):
         self._many: dict[tuple[Call, str, int], Charges] = {}
         used = {scope for scopes in SCOPES.values() for scope in scopes}
         self._ip = {
-            scope: tuple(self.add(_window_bucket(scope, window, share_percent, reserve_percent)) for window in windows)
-            for scope, windows in IP_LIMITS.items()
-            if scope in used
+            scope: self.add(_address_bucket(scope, share_percent, reserve_percent)) for scope in Scope if scope in used
         }
         self._walletless = {call: charges(*self._of_address(call)) for call in Call}
 
@@ -403,7 +402,7 @@ class PolymarketLimits(Budget):
         if call in CANCEL_CALLS:
             self.counters["limit_429_cancels"] += 1
         wait_ns = self._pause(headers, wall_ns)
-        bucket = signers or self._ip[SCOPES[call][0]][0]
+        bucket = signers or self._ip[SCOPES[call][0]]
         bucket.block_until(now_ns + wait_ns, now_ns)
         return wait_ns
 
@@ -453,7 +452,7 @@ class PolymarketLimits(Budget):
         return known
 
     def _of_address(self, call: Call) -> list[tuple[TokenBucket, int]]:
-        return [(bucket, 1) for scope in SCOPES[call] for bucket in self._ip[scope]]
+        return [(self._ip[scope], 1) for scope in SCOPES[call]]
 
     def _orders_of(self, tier: str) -> _Shape:
         row = TIERS[tier]
@@ -483,13 +482,16 @@ _TIER_WORDS: Final = {name.lower(): name for name in TIERS}
 _BURST_PART = 5
 
 
-def _window_bucket(scope: Scope, window: Window, share_percent: int, reserve_percent: int) -> TokenBucket:
-    """A bucket that never lets more through in any window than our share: burst + rate x window is that share."""
-    ours = window.requests * share_percent // 100
-    burst = max(1, ours // _BURST_PART)
+def _address_bucket(scope: Scope, share_percent: int, reserve_percent: int) -> TokenBucket:
+    """One bucket for all windows of a scope: none ever has more than our share, burst + rate x window at most.
+
+    The burst is a part of the shortest window; the rate is what the tightest window leaves.
+    """
+    ours = [(window.requests * share_percent // 100, window.per_s * NS_PER_S) for window in IP_LIMITS[scope]]
+    burst = max(1, ours[0][0] // _BURST_PART)
     reserve = burst * reserve_percent // 100 if scope in _URGENT else 0
-    rate = (ours - burst, window.per_s * NS_PER_S)
-    return TokenBucket(rate, burst, reserve=reserve, name=f"{scope.value} in {window.per_s} s")
+    rate = min(((most - burst, per_ns) for most, per_ns in ours), key=lambda found: Fraction(*found))
+    return TokenBucket(rate, burst, reserve=reserve, name=scope.value)
 
 
 def _charged(signer: _Signer | None, call: Call) -> TokenBucket | None:
