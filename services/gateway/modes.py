@@ -203,8 +203,9 @@ class VenueModes:
                 self._until = now + retry_after_ms * MS
             return
         self.mode, self.text = after, text if said or signal is Signal.FAILING else ""
-        # A trial that failed: the next one waits longer.
-        self._pause = min(2 * self._pause, PROBE_MAX_NS) if self._on_trial else PROBE_FIRST_NS
+        if signal is not Signal.TIME:
+            # Of a trial that failed the next one waits longer.
+            self._pause = min(2 * self._pause, PROBE_MAX_NS) if self._on_trial else PROBE_FIRST_NS
         self._on_trial = False
         pause = POST_ONLY_NS if after is Mode.POST_ONLY else self._pause
         self._until = now + (retry_after_ms * MS or pause)

@@ -16,6 +16,7 @@ from common.ratelimit import PlainLimits
 from common.settings import Settings
 from common.venues.polymarket.limits import Call, PolymarketLimits
 from services.gateway.actions import Kind
+from services.gateway.adapters.exchange import open_exchange
 from services.gateway.adapters.polymarket import PolymarketAdapter
 from services.gateway.budgets import Budgets
 from services.gateway.core import Limiter
@@ -43,6 +44,10 @@ async def open_venues(edge: Edge) -> Venues:
         adapter = polymarket[0]
         if settings.gateway.dead_man and isinstance(adapter, PolymarketAdapter):
             beating[adapter.venue] = adapter
+    exchange = open_exchange(edge, settings)
+    if exchange is not None:
+        # Its only bound is what is in flight: it is ours, and next door.
+        adapters.append((exchange, None))
     if not adapters:
         raise ConfigError("wallets", "no wallet of a venue this gateway knows: there is nothing to do")
     return Venues(adapters, beating)

@@ -5,15 +5,22 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from common.effects import Origin
+from common.errors import Refusal
 from common.messages import (
+    Cancel,
     CancelResult,
+    CancelWallet,
     OpenOrdersResult,
     OrderLookup,
+    Place,
+    PlaceBatch,
+    PlaceBatchResult,
     PlaceResult,
     QueryOpenOrders,
     QueryOrder,
@@ -21,7 +28,7 @@ from common.messages import (
     TradesResult,
 )
 from common.reasons import Reason
-from common.types import Outcome
+from common.types import Outcome, RetryClass
 from services.gateway import core
 from services.gateway.actions import (
     Action,
@@ -35,7 +42,9 @@ from services.gateway.actions import (
     not_sent_result,
     result_without_venue,
 )
-from services.gateway.core import Admission, Gate, Limit, Limiter
+from services.gateway.core import SWEEP_HOLD_NS, Admission, Gate, Limit, Limiter
+from services.gateway.modes import MS, Hold
+from services.gateway.port import Prepared
 from tests.services.gateway.orders import cancel, place
 
 FINE = Conditions()
@@ -307,3 +316,225 @@ def test_whatever_arrives_every_action_runs_at_most_once_at_a_time(script: list[
         state.done(job, result_without_venue(job.action, Outcome.UNKNOWN, Reason.OK, ""))
     depth = state.state.depth()
     assert depth["places_in_flight"] == depth["cancels_in_flight"] == 0
+
+
+# --- budgets ---
+
+
+class Bucket:
+    """A Limiter with one number of tokens; what is missing comes at one token a millisecond."""
+
+    def __init__(self, tokens: int) -> None:
+        self.tokens = tokens
+        self.taken: list[tuple[str, int]] = []
+        self.cancelled_later = 0
+
+    def take(self, action: Single, count: int, now: int, *, repeat: bool = False) -> int:
+        if count > self.tokens:
+            return (count - self.tokens) * MS
+        self.tokens -= count
+        self.taken.append((action.action_id, count))
+        return 0
+
+    def cancels_free(self, wallet: str, now: int) -> int:
+        return max(self.tokens, 0)
+
+    def cancelled(self, wallet: str, count: int, now: int) -> None:
+        self.cancelled_later += count
+        self.tokens -= count
+
+
+def limited(tokens: int, batch: int = 1000) -> tuple[Desk, Bucket]:
+    bucket = Bucket(tokens)
+    return Desk({kind: Limit(8, 100) for kind in Kind}, bucket, batch=batch), bucket
+
+
+def of_wallet(n: int, name: str) -> Place:
+    return msgspec.structs.replace(place(n), wallet=name)
+
+
+def test_a_place_waits_for_its_budget_and_says_when_to_look_again() -> None:
+    state, bucket = limited(1)
+    state.accept(place(1), actions(1))
+    state.accept(place(2), actions(2))
+    assert take(state).action.action_id == "a1"
+    assert state.take() is None
+    assert state.state.wake_ns(0, state.now) == MS
+    bucket.tokens = 1
+    assert take(state).action.action_id == "a2"
+
+
+def test_a_wallet_without_budget_stops_no_other() -> None:
+    class Starved(Bucket):
+        def take(self, action: Single, count: int, now: int, *, repeat: bool = False) -> int:
+            return MS if action.wallet == "poor" else 0
+
+    state = Desk({kind: Limit(8, 100) for kind in Kind}, Starved(0))
+    state.accept(of_wallet(1, "poor"), actions(1))
+    state.accept(of_wallet(2, "rich"), actions(2))
+    state.accept(of_wallet(3, "rich"), actions(3))
+    assert [take(state).action.action_id, take(state).action.action_id] == ["a2", "a3"]
+
+
+def test_a_place_whose_deadline_passes_while_it_waits_is_refused_with_the_reason() -> None:
+    state, bucket = limited(0)
+    state.accept(place(1, deadline_ns=10), actions(1))
+    state.accept(place(2), actions(2))
+    assert state.take() is None
+    bucket.tokens, state.wall_ns = 5, 10
+    assert take(state).action.action_id == "a2"
+    (late,) = state.out()
+    assert (late.action_id, late.outcome, late.code) == ("a1", Outcome.REFUSED, Reason.DEADLINE_PASSED)
+
+
+def test_a_cancel_of_more_orders_than_the_budget_has_goes_in_parts_and_ends_as_one() -> None:
+    state, bucket = limited(3)
+    state.accept(cancel(*[f"0x{n}" for n in range(5)]), cancels(0))
+    first = take(state, Kind.CANCEL)
+    assert isinstance(first.action, Cancel)
+    assert first.action.venue_order_ids == ["0x0", "0x1", "0x2"]
+    assert state.take(Kind.CANCEL) is None
+    bucket.tokens = 9
+    second = take(state, Kind.CANCEL)
+    assert isinstance(second.action, Cancel)
+    assert second.action.venue_order_ids == ["0x3", "0x4"]
+    assert state.done(first, CancelResult("c1", Outcome.DONE, Reason.OK, "", ["0x0", "0x1", "0x2"])) is None
+    whole = state.done(second, CancelResult("c1", Outcome.UNKNOWN, Reason.VENUE_UNKNOWN_OUTCOME, "lost"))
+    assert (whole.action_id, whole.outcome, whole.canceled) == ("c1", Outcome.UNKNOWN, ["0x0", "0x1", "0x2"])
+    assert state.take(Kind.CANCEL) is None
+
+
+def sweep(action_id: str = "s1", wallet: str = "main", condition_id: str = "") -> CancelWallet:
+    return CancelWallet(action_id, "polymarket", wallet, condition_id)
+
+
+def test_a_wallet_wide_cancel_goes_before_the_ids_it_spares() -> None:
+    state, bucket = limited(1)
+    state.accept(cancel("0x1", "0x2", "0x3"), cancels(0))
+    state.accept(sweep(), cancels(0, 2))
+    job = take(state, Kind.CANCEL)
+    assert job.action.action_id == "s1"
+    state.state.freed(Kind.CANCEL)
+    state.state.done(job, CancelResult("s1", Outcome.DONE, Reason.OK, "", ["0X1", "0x2", "0x3"]), 0)
+    spared, whole = state.out()
+    assert (spared.action_id, spared.outcome, spared.canceled) == ("c1", Outcome.DONE, ["0x1", "0x2", "0x3"])
+    assert whole.action_id == "s1"
+    assert bucket.cancelled_later == 3
+    assert state.take(Kind.CANCEL) is None
+
+
+def test_a_wallet_wide_cancel_waits_a_moment_for_places_in_flight_and_not_longer() -> None:
+    state = admission()
+    state.accept(place(1), actions(1))
+    in_flight = take(state)
+    state.accept(sweep(), cancels(1))
+    assert state.take(Kind.CANCEL) is None
+    assert state.state.wake_ns(0, 0) == SWEEP_HOLD_NS
+    state.accept(cancel("0x9"), cancels(1, 2))
+    assert take(state, Kind.CANCEL).action.action_id == "c1", "cancels by id do not wait"
+    state.now = SWEEP_HOLD_NS
+    assert take(state, Kind.CANCEL).action.action_id == "s1"
+    state.done(in_flight, result_of(in_flight, Outcome.DONE))
+
+
+def test_a_wallet_wide_cancel_goes_at_once_when_nothing_is_in_flight() -> None:
+    state = admission()
+    state.accept(of_wallet(1, "other"), actions(1))
+    take(state)
+    state.accept(sweep(), cancels(1))
+    assert take(state, Kind.CANCEL).action.action_id == "s1"
+
+
+def test_a_wallet_wide_cancel_fences_every_place_of_the_wallet_that_it_overtook() -> None:
+    state = admission()
+    state.accept(place(1), actions(1))
+    state.accept(of_wallet(2, "other"), actions(2))
+    (waiting,) = state.accept(sweep(), cancels(covers=4))
+    assert (waiting.action_id, waiting.code) == ("a1", Reason.FENCED)
+    (arriving,) = state.accept(place(3), actions(3))
+    assert (arriving.action_id, arriving.code) == ("a3", Reason.FENCED)
+    assert state.accept(of_wallet(4, "other"), actions(4)) == []
+    assert state.accept(place(5), actions(5)) == [], "placed after the cancel"
+
+
+def test_a_cancel_of_one_market_fences_nothing_by_itself() -> None:
+    state = admission()
+    state.accept(place(1), actions(1))
+    assert state.accept(sweep(condition_id="0xc"), cancels(covers=4)) == []
+    assert take(state).action.action_id == "a1"
+
+
+# --- modes ---
+
+
+class Closed:
+    """A Gate that holds takers."""
+
+    def hold(self, maker_only: bool, now: int) -> Hold | None:
+        return None if maker_only else Hold(Reason.VENUE_POST_ONLY, "post-only", 700)
+
+    def leaves(self, maker_only: bool) -> None:
+        assert maker_only
+
+
+def test_what_the_mode_does_not_allow_is_refused_with_a_pause_and_the_next_one_goes() -> None:
+    desk = Desk({kind: Limit(8, 100) for kind in Kind}, gate=Closed())
+    desk.state._prepare = lambda found: Prepared(found, found.action_id == "a2", 0)
+    desk.accept(place(1), actions(1))
+    desk.accept(place(2), actions(2))
+    assert take(desk).action.action_id == "a2"
+    (held,) = desk.out()
+    assert (held.code, held.retry, held.retry_after_ms) == (Reason.VENUE_POST_ONLY, RetryClass.AFTER, 700)
+    desk.accept(cancel("0x1"), cancels(0))
+    assert take(desk, Kind.CANCEL).action.action_id == "c1"
+
+
+def test_an_order_that_cannot_be_read_never_waits() -> None:
+    def unreadable(found: Place) -> Prepared:
+        raise Refusal(Reason.DIGEST_MISMATCH, f"{found.action_id} is not itself", "venue_order_id")
+
+    desk = admission()
+    desk.state._prepare = unreadable
+    (refused,) = desk.accept(place(1), actions(1))
+    assert (refused.outcome, refused.code) == (Outcome.REFUSED, Reason.DIGEST_MISMATCH)
+    assert desk.take() is None
+
+
+# --- batches ---
+
+
+def batch(*numbers: int) -> PlaceBatch:
+    return PlaceBatch("b1", "polymarket", "main", [place(n) for n in numbers])
+
+
+def test_the_legs_of_a_batch_leave_together_and_end_in_their_order() -> None:
+    state, bucket = limited(3)
+    state.accept(batch(1, 2, 3), actions(1))
+    jobs = state.take_all(Kind.PLACE)
+    assert [job.action.action_id for job in jobs] == ["a1", "a2", "a3"]
+    assert bucket.taken == [("a1", 3)]
+    state.state.freed(Kind.PLACE)
+    for job in reversed(jobs):
+        state.state.done(job, result_of(job, Outcome.DONE), 0)
+    (whole,) = state.out()
+    assert isinstance(whole, PlaceBatchResult)
+    assert [leg.action_id for leg in whole.results] == ["a1", "a2", "a3"]
+    assert state.accept(batch(1, 2, 3), actions(2), True) == [whole]
+
+
+def test_a_fenced_leg_is_left_behind() -> None:
+    state = admission()
+    state.accept(batch(1, 2, 3), actions(1))
+    assert state.accept(cancel(place(2).venue_order_id), cancels(covers=1)) == []
+    jobs = state.take_all(Kind.PLACE)
+    assert [job.action.action_id for job in jobs] == ["a1", "a3"]
+    for job in jobs:
+        state.state.done(job, result_of(job, Outcome.DONE), 0)
+    (whole,) = state.out()
+    assert [leg.code for leg in whole.results] == [Reason.OK, Reason.FENCED, Reason.OK]
+
+
+def test_a_repeated_batch_is_looked_up_leg_by_leg() -> None:
+    state = admission()
+    state.accept(batch(1, 2), actions(1), True)
+    assert [len(state.take_all(Kind.PLACE)), len(state.take_all(Kind.PLACE))] == [1, 1]
