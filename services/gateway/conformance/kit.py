@@ -22,7 +22,11 @@ CASE_S = 20.0
 async def run(rig: Rig, *, budget: int = 0, cases: Sequence[Case] = CASES) -> tuple[Trial, list[Row]]:
     """Every case in the order of the table."""
     trial = Trial(rig, budget=budget)
-    return trial, [await _run_one(trial, case) for case in cases]
+    try:
+        return trial, [await _run_one(trial, case) for case in cases]
+    except asyncio.CancelledError:
+        await _swept(trial)  # whoever interrupts must not be left with open orders
+        raise
 
 
 async def _run_one(trial: Trial, case: Case) -> Row:
