@@ -54,14 +54,19 @@ def private_folder(path: Path, key: str) -> Path:
 def harden() -> None:
     """No core dumps, nothing readable by others, and SIGTERM when the parent dies (reliability.md section 1.3)."""
     os.umask(0o077)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    forbid_dumps()
     if sys.platform == "linux":
         parent = os.getppid()
-        libc = ctypes.CDLL(None, use_errno=True)
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-        libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
         if os.getppid() != parent:  # it died before the call: the signal will never come
             raise PolyexecError("the parent process died during start")
+
+
+def forbid_dumps() -> None:
+    """No core dump of this process, and nobody else of our user reads its memory or environment: it holds secrets."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 def freeze_collector() -> None:

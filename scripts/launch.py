@@ -22,6 +22,7 @@ from typing import Any
 from common.errors import ConfigError, ExitCode, PolyexecError
 from common.fixed import ceil_to, div_ceil, format_micros
 from common.messages import MarketView
+from common.process import forbid_dumps
 from common.requester import Requester
 from common.settings import ROOT, Mode, Settings, load_settings
 from common.topology import ALL_PROCESSES, OPTIONAL, processes_of
@@ -385,6 +386,7 @@ def _silent(_text: str) -> None:
 
 def main(argv: Sequence[str]) -> int:
     """Run one verb; returns the exit code."""
+    forbid_dumps()
     given = take_secrets(os.environ)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)

@@ -80,6 +80,10 @@ class Request(NamedTuple):
     body: bytes | None = None
     query: tuple[tuple[str, str], ...] = ()
 
+    def __repr__(self) -> str:
+        """Without the headers: they hold the passphrase."""
+        return f"Request({self.method} {self.path})"
+
 
 class Answer(NamedTuple):
     """What came back. Status 0: nothing usable did, `text` says why; `sent` False proves that nothing went out."""
