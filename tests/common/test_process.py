@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from common.errors import AlreadyRunning, ConfigError, ExitCode, Fenced, JournalCorrupt, PolyexecError
 from common.process import SingletonLock, StopSignal, exit_code_of, private_folder
+from common.settings import ROOT
 
 
 def test_a_lock_is_held_once_and_free_after_release(tmp_path: Path) -> None:
@@ -58,3 +61,17 @@ def test_the_first_signal_asks_and_tells() -> None:
     stop._handle(15, None)
     assert stop.asked
     assert told == [True]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prctl")
+def test_a_process_that_holds_secrets_cannot_be_dumped_or_read() -> None:
+    program = (
+        "import ctypes, resource\n"
+        "from common.process import forbid_dumps\n"
+        "forbid_dumps()\n"
+        "print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0), *resource.getrlimit(resource.RLIMIT_CORE))"  # PR_GET_DUMPABLE
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.split() == ["0", "0", "0"]
