@@ -65,17 +65,10 @@ class TokenBucket:
         owed = max(self._full, now) + cost * self._each
         self._full = max(self._full, min(owed, now + self._deep + self.debt_max * self._each))
 
-    def learn(self, remaining: int, now_ns: int, reset_ns: int = -1) -> None:
-        """The venue says how many are left: ours are never more. `reset_ns`: how long until its bucket is full.
-
-        More than we believed is believed only after a stated reset, and then as if it were empty at that moment:
-        requests on their way are not in the venue's number.
-        """
+    def learn(self, remaining: int, now_ns: int) -> None:
+        """The venue says how many are left: ours are never more. Nor are they raised: requests are on their way."""
         now = now_ns * self._scale
         self._full = max(self._full, now + (self.burst - remaining) * self._each)
-        if reset_ns >= 0:
-            self._full = min(self._full, now + reset_ns * self._scale + self._deep)
-            self._apply_block()
         self._reach = max(self._reach, self._full - now)
 
     def block_until(self, until_ns: int, now_ns: int) -> None:

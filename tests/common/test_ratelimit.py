@@ -205,22 +205,6 @@ def test_what_the_venue_says_lowers_and_never_raises() -> None:
     assert bucket.remaining(START) == 3
 
 
-def test_a_stated_reset_ends_a_debt_that_the_venue_does_not_have() -> None:
-    """Full again after the reset and the time to fill it from empty, not at once: some requests were on their way."""
-    bucket = TokenBucket(10, 20, debt_max=10_000)
-    bucket.take(5_020, START)
-    bucket.learn(20, START, 3 * NS_PER_S)
-    assert bucket.remaining(START + 3 * NS_PER_S) == 0
-    assert bucket.remaining(START + 5 * NS_PER_S) == 20
-
-
-def test_a_stated_reset_does_not_end_a_block() -> None:
-    bucket = TokenBucket(10, 20)
-    bucket.block_until(START + 60 * NS_PER_S, START)
-    bucket.learn(20, START, 0)
-    assert bucket.wait_ns(1, START, urgent=True) == 60 * NS_PER_S
-
-
 def test_a_block_holds_urgent_requests_too_and_then_lets_one_go() -> None:
     bucket = TokenBucket(10, 20, reserve=5)
     bucket.block_until(START + 2 * NS_PER_S, START)

@@ -141,9 +141,9 @@ class Headers(NamedTuple):
     """Names of the headers that speak of limits; a mapping of headers must not mind their case."""
 
     remaining: str = "Poly-RateLimit-Remaining"
-    """Whole tokens left in the bucket that the request was charged to."""
+    """Tokens left in the bucket that the request was charged to; below 0 is debt."""
     reset: str = "Poly-RateLimit-Reset"
-    """Whole seconds until that bucket is full again."""
+    """The Unix time in seconds when waiting ends: not when the bucket is full, and now when nothing has to wait."""
     tier: str = "Poly-RateLimit-Tier"
     warning: str = "Poly-RateLimit-Warning"
     """"true": it would have been refused if limits were enforced."""
@@ -232,7 +232,7 @@ RETRY_AFTER_MAX_NS: Final = 600 * NS_PER_S
 """Nothing that the venue says keeps cancels away for longer than this."""
 _CACHE_MAX = 4096
 _URGENT = frozenset({Scope.CLOB, *(SCOPES[call][0] for call in CANCEL_CALLS)})
-_NUMBER = re.compile(r"(-?[0-9]{1,6})(?:\.([0-9]{1,9})[0-9]*)?")
+_NUMBER = re.compile(r"(-?[0-9]{1,12})(?:\.([0-9]{1,9})[0-9]*)?")
 
 
 class _Signer:
@@ -366,7 +366,7 @@ class PolymarketLimits(Budget):
             self._learn_tier(signer, tier, now_ns)
         bucket = _charged(signer, call)
         if bucket is not None and remaining is not None:
-            self._learn_remaining(bucket, remaining, headers.get(HEADERS.reset), now_ns)
+            self._learn_remaining(bucket, remaining, now_ns)
         if headers.get(HEADERS.warning, "").strip().lower() == "true":
             self.counters["limit_warnings"] += 1
         if status != 429:
@@ -387,13 +387,12 @@ class PolymarketLimits(Budget):
             bucket.debt_max = shape.debt_max
             bucket.resize(shape.rate, shape.burst, now_ns, reserve=shape.reserve)
 
-    def _learn_remaining(self, bucket: TokenBucket, text: str, reset: str | None, now_ns: int) -> None:
+    def _learn_remaining(self, bucket: TokenBucket, text: str, now_ns: int) -> None:
         remaining = _number_ns(text)
         if remaining is None or remaining < -DEBT_MAX * NS_PER_S:
             self.counters["limit_headers_bad"] += 1
             return
-        reset_ns = self._span(reset)
-        bucket.learn(remaining // NS_PER_S, now_ns, -1 if reset_ns is None else reset_ns)
+        bucket.learn(remaining // NS_PER_S, now_ns)
 
     def _refused_by_venue(
         self, signers: TokenBucket | None, call: Call, headers: Mapping[str, str], now_ns: int, wall_ns: int
@@ -407,24 +406,15 @@ class PolymarketLimits(Budget):
         return wait_ns
 
     def _pause(self, headers: Mapping[str, str], wall_ns: int) -> int:
-        text = headers.get(HEADERS.retry_after)
-        if text is not None:
-            wait_ns = retry_after_ns(text, headers.get(HEADERS.date), wall_ns)
-            if wait_ns is not None:
-                return min(wait_ns, RETRY_AFTER_MAX_NS)
+        """What Retry-After says, else until the reset, else a second; never longer than RETRY_AFTER_MAX_NS."""
+        date = headers.get(HEADERS.date)
+        retry_after, reset = headers.get(HEADERS.retry_after), headers.get(HEADERS.reset)
+        said = None if retry_after is None else retry_after_ns(retry_after, date, wall_ns)
+        if retry_after is not None and said is None:
             self.counters["limit_headers_bad"] += 1
-        reset_ns = self._span(headers.get(HEADERS.reset))
-        return RETRY_AFTER_DEFAULT_NS if reset_ns is None else max(reset_ns, RETRY_AFTER_DEFAULT_NS)
-
-    def _span(self, text: str | None) -> int | None:
-        """A header in seconds; None when it is not there, or nothing one could believe."""
-        if text is None:
-            return None
-        span = _number_ns(text)
-        if span is None or not 0 <= span <= RETRY_AFTER_MAX_NS:
-            self.counters["limit_headers_bad"] += 1
-            return None
-        return span
+        if said is None and reset is not None:
+            said = _until_reset_ns(reset, date, wall_ns)
+        return RETRY_AFTER_DEFAULT_NS if said is None else min(said, RETRY_AFTER_MAX_NS)
 
     # --- making them ---
 
@@ -517,11 +507,19 @@ def retry_after_ns(text: str, date: str | None = None, wall_ns: int = 0) -> int 
     seconds = _number_ns(text)
     if seconds is not None:
         return seconds if seconds >= 0 else None
-    until_ns = _date_ns(text)
-    from_ns = _date_ns(date) if date else wall_ns
-    if until_ns is None or not from_ns:
-        return None
-    return max(0, until_ns - from_ns)
+    until_ns, from_ns = _date_ns(text), _said_at_ns(date, wall_ns)
+    return max(0, until_ns - from_ns) if until_ns and from_ns else None
+
+
+def _until_reset_ns(reset: str, date: str | None, wall_ns: int) -> int | None:
+    """None: garbage, or a time that is over."""
+    until_ns, from_ns = _number_ns(reset), _said_at_ns(date, wall_ns)
+    return until_ns - from_ns if until_ns and from_ns and until_ns > from_ns else None
+
+
+def _said_at_ns(date: str | None, wall_ns: int) -> int | None:
+    """When an answer was given, by the venue's clock if it says."""
+    return (_date_ns(date) if date else None) or wall_ns or None
 
 
 def _date_ns(text: str) -> int | None:
