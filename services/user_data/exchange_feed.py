@@ -36,17 +36,17 @@ class ExchangeFeed:
     ) -> None:
         self.feed = FeedLife(VENUE, wallet)
         self._account = account_of(wallet)
-        self._stream = stream
+        self.stream = stream
         self._wall_ns = wall_ns
         self._outlet = Outlet(edge, self.feed, on_change=on_change, wall_ns=wall_ns)
 
     async def run(self) -> None:
         """The stream brings everything; a loss that is owed is tried again, and silence is looked for."""
         self._outlet.put(self.feed.on_opened(self._wall_ns()))
-        self._stream.begin()
+        self.stream.begin()
         while True:
             await asyncio.sleep(CHECK_S)
-            self._stream.check()
+            self.stream.check()
             if self._outlet.owes_loss:
                 self._outlet.put(())
 
