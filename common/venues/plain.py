@@ -6,6 +6,8 @@ and back. `venue_order_id` is the id we choose: the venue files the order under 
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 from common.errors import Refusal
@@ -46,3 +48,18 @@ def decode_plain(raw: bytes) -> PlainOrder:
 def local_id(token_id: str) -> str:
     """The venue's own word for an instrument: our token and condition ids of such venues are `<venue>:<word>`."""
     return token_id.partition(":")[2]
+
+
+TAIL_MAX = 18
+"""Letters for the instrument in an order id: with 18 of ours it stays within Binance's 36."""
+_ODD = re.compile(r"[^A-Za-z0-9]+", re.ASCII)
+
+
+def id_tail(token_id: str) -> str:
+    """How our order ids end for this instrument: `-btc-usdt` for `ccxt:BTC/USDT`; "" for a word that is too long.
+
+    Some venues want the instrument named beside the order id; `Cancel` and `QueryOrder` carry the id alone, and the
+    gateway remembers nothing. An adapter compares the tails of its instruments with the end of the id.
+    """
+    word = _ODD.sub("-", local_id(token_id)).strip("-").lower()
+    return f"-{word}" if word and len(word) < TAIL_MAX else ""

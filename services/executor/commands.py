@@ -108,7 +108,7 @@ def _place(desk: Desk, command: PlaceOrder, origin: Origin, view: BookView | Non
     if market is None:
         raise validation.unknown_market(command.market)
     named = validation.Named(wallet, market, token_id, market.outcomes[index])
-    validation.check_bounds(command)
+    validation.check_bounds(command, market)
     if desk.config.execution.enable_validation:
         validation.check_place(command, named, desk.now)
     placing.check_room(desk)
@@ -170,7 +170,7 @@ def _replace(desk: Desk, command: ReplaceOrder, origin: Origin, view: BookView |
     if market is None:
         raise validation.unknown_market(old.condition_id)
     named = validation.Named(wallet, market, old.token_id, old.outcome)
-    validation.check_bounds(place)
+    validation.check_bounds(place, market)
     if desk.config.execution.enable_validation:
         validation.check_place(place, named, desk.now)
     placing.check_room(desk)

@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import NamedTuple
 
-from common.fixed import mul_ceil
-from common.types import ONE, Side
-from common.venues.polymarket.fees import taker_fee
+from common.types import Side
 from services.executor.markets import Markets
 from services.executor.order import TERMINAL, Order
+from services.executor.terms import cost_of
 
 
 class Commitment(NamedTuple):
@@ -39,16 +38,6 @@ class Reserved:
 
 NOTHING = Reserved()
 """For reading: the totals of a key that nothing is held back under."""
-
-
-def buy_cost(price: int, size: int, fee_rate: int, fee_exponent: int, *, post_only: bool) -> int:
-    """The most that buying `size` at `price` or better can take out of the wallet. A maker pays no fee."""
-    cash = mul_ceil(price, size)
-    if post_only or not fee_rate:
-        return cash
-    # The fee peaks at one half, but as long as the curve is flatter than the price itself, the limit costs the most.
-    worst = price if fee_rate * max(1, fee_exponent) <= ONE else min(price, ONE // 2)
-    return cash + taker_fee(size, worst, fee_rate, fee_exponent)
 
 
 def _uncounted(order: Order) -> int:
@@ -102,8 +91,7 @@ class Commitments:
         cash = 0
         if order.side is Side.BUY:
             market = markets.of_token(order.venue, order.token_id)
-            rate, exponent = (market.fee_rate, market.fee_exponent) if market else (0, 1)
-            cash = buy_cost(order.price, size, rate, exponent, post_only=order.post_only)
+            cash = cost_of(market, order.price, size, post_only=order.post_only)
         self.begin(order, size, cash)
 
     def begin(self, order: Order, size: int, cash: int) -> None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import msgspec
 
+from common.venues.capabilities import DuplicateRefused, VenueKind, capabilities_of
+
 
 class Execution(msgspec.Struct, frozen=True):
     """The values are those of common/settings.py, which checks them; 0 here (for tests) switches a timer off."""
@@ -59,6 +61,7 @@ class RiskConfig(msgspec.Struct, frozen=True):
 class Polymarket(msgspec.Struct, frozen=True):
     chain_id: int = 137
     protocol_version: int = 2
+    duplicate_refused: DuplicateRefused = DuplicateRefused.FOREVER
 
 
 class UserData(msgspec.Struct, frozen=True):
@@ -87,6 +90,13 @@ class Config(msgspec.Struct, frozen=True):
         """The wallet an account trades with; None for an unknown account."""
         name = next((row.wallet for row in self.accounts if row.name == account), None)
         return next((row for row in self.wallets if row.name == name), None)
+
+    def may_resend(self, venue: str) -> bool:
+        """Whether the same bytes may go out again after an unknown outcome: only where no id is ever taken twice."""
+        refused = self.polymarket.duplicate_refused
+        if venue != VenueKind.POLYMARKET:
+            refused = capabilities_of(venue).duplicate_refused
+        return refused is DuplicateRefused.FOREVER
 
 
 _decoder = msgspec.json.Decoder(Config)

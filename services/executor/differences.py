@@ -7,6 +7,8 @@ shares go to the account `external:<wallet>`: they came from, or left for, somew
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from common.fixed import format_micros, parse_micros
 from common.messages import BalancesResult, Difference, PositionsResult, VenueFill, VenueOrder
 from common.types import Outcome
@@ -81,8 +83,19 @@ def on_positions(desk: Desk, result: PositionsResult) -> None:
     tolerance = parse_micros(desk.config.execution.position_tolerance)
     first = not rounds.positions_known
     ours = _settled_holdings(desk, wallet)
-    for token_id, mine, its in rounds.compare_positions(ours, result.positions, result.asked_ns, tolerance):
+    finer = _finer_tolerances(desk, wallet, {*ours, *(row.token_id for row in result.positions)}, tolerance)
+    for token_id, mine, its in rounds.compare_positions(ours, result.positions, result.asked_ns, tolerance, finer):
         _adjust_position(desk, wallet, token_id, mine, its, first)
+
+
+def _finer_tolerances(desk: Desk, wallet: Wallet, token_ids: Iterable[str], tolerance: int) -> dict[str, int]:
+    """A hundredth of a share is a cent; a hundredth of a coin may be a fortune: of spot less than a step is nothing."""
+    found = {}
+    for token_id in token_ids:
+        market = desk.markets.of_token(wallet.venue, token_id)
+        if market is not None and market.is_spot:
+            found[token_id] = min(tolerance, market.size_step - 1)
+    return found
 
 
 def _settled_holdings(desk: Desk, wallet: Wallet) -> dict[str, int]:

@@ -10,10 +10,13 @@ import re
 from collections.abc import Iterable
 
 from common.errors import Refusal
-from common.instruments import Market, check_market
+from common.instruments import BINARY, SPOT, Market, check_market
+from common.venues.capabilities import VenueKind, kind_of
+from services.executor.terms import is_signed
 
 MARKETS_MAX = 100_000
 """More are not taken (counted); years of 15-minute markets."""
+WORD_MAX = 128
 _TOKEN_ID = re.compile(r"[0-9]{1,78}", re.ASCII)
 
 
@@ -36,7 +39,7 @@ class Markets:
             check_market(market)
         except Refusal:
             return False
-        if not all(_TOKEN_ID.fullmatch(token_id) and int(token_id) < 1 << 256 for token_id in market.token_ids):
+        if not _named_right(market):
             return False
         key = (market.venue, market.condition_id)
         if key not in self._by_id and len(self._by_id) >= MARKETS_MAX:
@@ -72,3 +75,18 @@ class Markets:
 
     def all(self) -> list[Market]:
         return list(self._by_id.values())
+
+
+def _named_right(market: Market) -> bool:
+    """Whether its ids can be of its venue: uint256 where they are signed, elsewhere words behind the venue's name."""
+    if is_signed(market.venue):
+        signable = all(_TOKEN_ID.fullmatch(token_id) and int(token_id) < 1 << 256 for token_id in market.token_ids)
+        return market.kind == BINARY and signable
+    if kind_of(market.venue) is VenueKind.CCXT and market.kind != SPOT:
+        return False
+    return all(_is_word_of(market.venue, word) for word in (market.condition_id, *market.token_ids))
+
+
+def _is_word_of(venue: str, word: str) -> bool:
+    prefix = f"{venue}:"
+    return len(prefix) < len(word) <= WORD_MAX and word.startswith(prefix) and word.isascii() and word.isprintable()

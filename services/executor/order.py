@@ -13,9 +13,10 @@ from enum import StrEnum
 
 import msgspec
 
-from common.fixed import SCALE, round_half_even_to
+from common.fixed import MICROS_MAX, SCALE, round_half_even_to
 from common.messages import Fill, OrderView
 from common.types import Lifecycle, OrderType, Settlement, Side, Status, TimeInForce
+from services.executor.terms import is_signed
 
 
 class State(StrEnum):
@@ -199,7 +200,7 @@ def step(state: State, event: Event) -> State | None:
 
 
 ROUNDING = 100
-"""Micros by which a venue's total of an order may differ from the sum of its fills."""
+"""Micros by which the total of a signed order may differ from the sum of its fills; other venues count exactly."""
 
 
 class Order(msgspec.Struct, array_like=True, gc=False):
@@ -293,7 +294,8 @@ class Order(msgspec.Struct, array_like=True, gc=False):
     @property
     def fills_missing(self) -> bool:
         """The venue spoke of more than the fills we have, and not only of what its rounding leaves."""
-        return self.reported > self.told + ROUNDING
+        missing = self.reported - self.told
+        return missing > 0 and (missing > ROUNDING or not is_signed(self.venue))
 
     @property
     def settled(self) -> bool:
@@ -332,7 +334,7 @@ def merge_settlement(known: Fill, news: Settlement, tx_hash: str) -> Fill | None
 
 def average_price(cash: int, size: int) -> int:
     """cash / size in micros, half to even: for display only, cash is the exact number."""
-    return round_half_even_to(cash * SCALE, size) // size if size else 0
+    return min(round_half_even_to(cash * SCALE, size) // size, MICROS_MAX) if size else 0
 
 
 _STATUS: dict[State, Status] = {

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from common.errors import Refusal
-from common.fixed import format_micros, mul_ceil
+from common.fixed import floor_to, format_micros, mul_ceil
 from common.instruments import Market
 from common.messages import BookView, OrderView, PlaceOrder, Violation
 from common.reasons import Reason
@@ -18,14 +18,14 @@ from common.types import ONE, OrderType, Side
 from common.venues.polymarket.amounts import Amounts
 from services.executor import slippage, validation
 from services.executor.catchup import MS, Wallet
-from services.executor.commitments import buy_cost
 from services.executor.config import WalletConfig
 from services.executor.desk import Desk
 from services.executor.idempotency import ClientId
 from services.executor.order import Event, Order, State
-from services.executor.pinning import DUPLICATE_REFUSED, pin
+from services.executor.pinning import pin, pin_plain
 from services.executor.risk import Proposal
 from services.executor.situation import AccountSituation
+from services.executor.terms import cost_of, is_signed
 from services.executor.trading import Mode, stops
 from services.executor.validation import Named
 
@@ -69,17 +69,33 @@ def judge(desk: Desk, command: PlaceOrder, named: Named, view: BookView | None) 
     price = command.price  # checked already
     if not price:
         price = slippage.worst_price(command.side, view, market, max_bps)
-        validation.check_price(price, market.tick)
-    size = command.size or command.quote * ONE // _cheapest(command.side, view, price)
-    proposal = proposal_of(command, named, price, size)
+        validation.check_price_of(price, market)
+    size, money = command.size, command.quote
+    if money:
+        size, money = _bought(command, market, view, price)
+    proposal = proposal_of(command, named, price, size, money)
     allowed = allowed_proposal(desk, proposal, named.wallet, view)
     size = allowed.size
     quote = command.quote if size == proposal.size else command.quote * size // proposal.size
-    amounts = validation.amounts_of(command, market, price, size, quote)
+    money = quote if money else 0
+    amounts = validation.amounts_of(command, market, price, size, money)
     if command.order_type is OrderType.MARKET or command.max_slippage_bps:
-        _check_slippage(desk, command, market, view, price, size if not quote else 0, quote, max_bps)
+        _check_slippage(desk, command, market, view, price, size if not money else 0, money, max_bps)
     asked_size = proposal.size if size < proposal.size else 0
     return Draft(market, named.token_id, named.outcome, price, size, quote, amounts, asked_size, allowed.cash)
+
+
+def _bought(command: PlaceOrder, market: Market, view: BookView | None, price: int) -> tuple[int, int]:
+    """(shares, money) of an order given in money. Where money is signed it buys what it can; elsewhere only shares can
+    be said, so many that even all of them at the worst price cost no more."""
+    if is_signed(market.venue):
+        return command.quote * ONE // _cheapest(command.side, view, price), command.quote
+    size = floor_to(command.quote * ONE // price, market.size_step)
+    if not size:
+        least = format_micros(mul_ceil(price, market.size_step))
+        text = f"{format_micros(command.quote)} buys less than the smallest size, which costs {least}"
+        raise Refusal(Reason.NOTIONAL_TOO_SMALL, text, "quote")
+    return size, 0
 
 
 def _cheapest(side: Side, view: BookView | None, price: int) -> int:
@@ -89,15 +105,16 @@ def _cheapest(side: Side, view: BookView | None, price: int) -> int:
     return best if 0 < best < price else price
 
 
-def proposal_of(command: PlaceOrder, named: Named, price: int, size: int) -> Proposal:
+def proposal_of(command: PlaceOrder, named: Named, price: int, size: int, money: int = 0) -> Proposal:
+    """What the order would do; `money` of one that is signed in money."""
     market = named.market
     cash = 0
     if command.side is Side.BUY:
-        cash = buy_cost(price, size, market.fee_rate, market.fee_exponent, post_only=command.post_only)
-        if command.quote:  # the money is given; only the fee follows from the shares
-            cash += command.quote - mul_ceil(price, size)
+        cash = cost_of(market, price, size, post_only=command.post_only)
+        if money:  # the money is given; only the fee follows from the shares
+            cash += money - mul_ceil(price, size)
     names = (command.account, market, named.token_id)
-    return Proposal(*names, command.side, price, size, cash, command.post_only, command.quote)
+    return Proposal(*names, command.side, price, size, cash, command.post_only, money)
 
 
 def allowed_proposal(desk: Desk, proposal: Proposal, wallet: WalletConfig, view: BookView | None) -> Proposal:
@@ -249,7 +266,7 @@ def new_order(desk: Desk, command: PlaceOrder, draft: Draft, wallet: WalletConfi
         venue_order_id="",
         pinned=b"",
         created_ns=now.wall_ns,
-        may_resend=DUPLICATE_REFUSED.get(wallet.venue) == "forever",
+        may_resend=desk.config.may_resend(wallet.venue),
         asked_size=draft.asked_size,
         quote=draft.quote,
     )
@@ -264,11 +281,15 @@ def take(desk: Desk, order: Order, content: bytes) -> None:
 
 
 def sign(desk: Desk, order: Order, market: Market, amounts: Amounts) -> None:
-    """Fix the bytes that will be signed, and with them the venue's id of the order."""
+    """Fix the bytes that will be sent, and with them the venue's id of the order."""
     ready = desk.wallets[order.venue, order.wallet].ready
     assert ready is not None, "checked before"
-    version = desk.config.polymarket.protocol_version
-    pinned = pin(order, amounts, order.token_id, market.neg_risk, ready, version=version, now=desk.now)
+    if is_signed(order.venue):
+        version = desk.config.polymarket.protocol_version
+        pinned = pin(order, amounts, order.token_id, market.neg_risk, ready, version=version, now=desk.now)
+    else:
+        size = amounts.taker if order.side is Side.BUY else amounts.maker
+        pinned = pin_plain(order, order.price, size, order.token_id, ready, now=desk.now)
     order.size, order.venue_order_id, order.pinned = pinned.size, pinned.venue_order_id, pinned.pinned
 
 
@@ -299,8 +320,7 @@ def release(desk: Desk, old: Order) -> None:
             text = f"order {old.order_id} filled {format_micros(old.matched)} before its cancel: nothing is left"
             raise Refusal(Reason.REPLACED_FILLED, text, "size")
         market = _may_leave(desk, order)
-        validation.check_resting_size(left, market)
-        sign(desk, order, market, validation.resting_amounts(order.side, order.price, left, market.tick))
+        sign(desk, order, market, validation.resting_amounts(order.side, order.price, left, market))
     except Refusal as refusal:
         desk.tell(order, Event.REFUSED, code=refusal.code.value, text=refusal.message)
         return

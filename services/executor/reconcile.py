@@ -8,8 +8,9 @@ only when two rounds say the same while nothing of ours moved in between.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
+from types import MappingProxyType
 
 import msgspec
 
@@ -154,7 +155,12 @@ class Rounds(msgspec.Struct, array_like=True, gc=False):
         self.moved[token_id] = wall_ns
 
     def compare_positions(
-        self, ours: dict[str, int], theirs: Iterable[VenuePosition], asked_ns: int, tolerance: int
+        self,
+        ours: dict[str, int],
+        theirs: Iterable[VenuePosition],
+        asked_ns: int,
+        tolerance: int,
+        finer: Mapping[str, int] = MappingProxyType({}),
     ) -> list[tuple[str, int, int]]:
         """(token, ours, theirs) of what differs in two full rounds in a row while nothing of ours moved.
 
@@ -168,7 +174,7 @@ class Rounds(msgspec.Struct, array_like=True, gc=False):
         moving = False
         for token_id in sorted(ours.keys() | told.keys()):
             mine, its = ours.get(token_id, 0), told.get(token_id, 0)
-            if abs(mine - its) <= tolerance:
+            if abs(mine - its) <= finer.get(token_id, tolerance):
                 continue
             if asked_ns - self.moved.get(token_id, 0) < HOLDINGS_QUIET_NS:
                 moving = True

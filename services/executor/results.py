@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from common.fixed import format_micros
+from common.fixed import format_micros, mul_ceil
 from common.messages import (
     CancelResult,
     Fill,
@@ -26,7 +26,6 @@ from common.messages import (
 from common.reasons import Reason
 from common.types import ONE, FeedState, Outcome, Side
 from common.venues.polymarket.amounts import FINEST_TICK
-from common.venues.polymarket.fees import taker_fee
 from services.executor import differences, sweeping
 from services.executor.actions import Action
 from services.executor.catchup import MS, Ask, Wallet
@@ -35,6 +34,7 @@ from services.executor.external import account_of
 from services.executor.idempotency import DAY_NS
 from services.executor.order import IN_DOUBT, TERMINAL, Event, Order, State, merge_settlement, quantity_event
 from services.executor.settling import finish
+from services.executor.terms import dust_of, fee_of, is_signed, price_ceiling
 from services.executor.wallets import ask_lists, wallet_known
 
 KILLED = frozenset({Reason.FOK_NOT_FILLED, Reason.FAK_NOT_FILLED, Reason.FENCED})
@@ -45,8 +45,6 @@ OURS = frozenset({Reason.HALTED, Reason.DEADLINE_PASSED, Reason.DIGEST_MISMATCH,
 """Refusals that are not the venue's judgement of the order: they do not count as rejects in a row."""
 FILL_MAX = 10**15
 """A fill of more than a billion shares or dollars is no fill, and sums of such would leave 64 bits."""
-DUST = 10_000
-"""What a venue may leave of an order it calls matched (protocol section 5.3): a hundredth of a share."""
 
 
 class Standing(StrEnum):
@@ -91,7 +89,7 @@ def take_standing(desk: Desk, order: Order, word: str, quantity: int, text: str 
             events.append(Event.LAPSED)
         case Standing.OPEN if word.upper() == "UNMATCHED" and not order.tif.rests:
             events.append(Event.GONE)
-        case Standing.MATCHED if order.matched and order.size - order.matched <= DUST:
+        case Standing.MATCHED if order.matched and order.size - order.matched <= dust_of(order.venue):
             events.append(Event.ALL_FILLED)
         case Standing.MATCHED if final and order.matched and not order.tif.rests:
             events.append(Event.GONE)  # the rest of a FAK was killed
@@ -103,9 +101,9 @@ def take_standing(desk: Desk, order: Order, word: str, quantity: int, text: str 
 
 
 def _most(order: Order) -> int:
-    """More than this cannot have matched. Money buys more shares than were signed when the price is better."""
-    if order.side is Side.SELL or order.tif.rests:
-        return order.size + DUST
+    """More than this cannot have matched. Signed money buys more shares than it says when the price is better."""
+    if order.side is Side.SELL or order.tif.rests or not is_signed(order.venue):
+        return order.size + dust_of(order.venue)
     return order.size * ONE // FINEST_TICK
 
 
@@ -346,7 +344,7 @@ def on_fill(desk: Desk, event: VenueFill) -> bool:
     """One own leg of a trade at one stage; identity is (trade id, own order id). True when it was not known."""
     if wallet_known(desk, event.venue, event.wallet) is None:
         return False
-    if not 0 < event.size <= FILL_MAX or not 0 <= event.cash <= FILL_MAX or not 0 <= event.price <= ONE:
+    if not _readable(desk, event):
         desk.count("fills_unreadable")
         desk.log("unreadable_fill", "error", trade_id=event.trade_id, fill_order_id=event.venue_order_id)
         return False
@@ -365,6 +363,15 @@ def on_fill(desk: Desk, event: VenueFill) -> bool:
     else:
         desk.settle_fill(order, known, merged)
     return False
+
+
+def _readable(desk: Desk, event: VenueFill) -> bool:
+    """Whether this can be a trade: sums of such must stay inside 64 bits, and nothing trades above its ceiling."""
+    size, price = event.size, event.price
+    ceiling = price_ceiling(event.venue, desk.markets.of_token(event.venue, event.token_id))
+    if not 0 < size <= FILL_MAX or not 0 <= price <= ceiling or mul_ceil(price, size) > FILL_MAX:
+        return False
+    return 0 <= event.cash <= min(FILL_MAX, mul_ceil(ceiling, size))
 
 
 def _foreign_fill(desk: Desk, event: VenueFill) -> bool:
@@ -396,7 +403,7 @@ def _fill(desk: Desk, event: VenueFill, account: str, order_id: str) -> Fill:
     market = desk.markets.of_token(event.venue, event.token_id)
     fee = 0
     if event.is_taker and market is not None:
-        fee = taker_fee(event.size, event.price, market.fee_rate, market.fee_exponent)
+        fee = fee_of(market, event.size, event.price)
     return Fill(
         trade_id=event.trade_id,
         order_id=order_id,

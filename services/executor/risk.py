@@ -17,9 +17,8 @@ from common.instruments import Market
 from common.messages import BookView, Violation
 from common.reasons import Reason
 from common.types import ONE, FeedState, Side
-from common.venues.polymarket.amounts import SIZE_STEP
-from services.executor.commitments import buy_cost
 from services.executor.config import PolicyConfig
+from services.executor.terms import cost_of, short_cost
 
 BPS = 10_000
 UNIT_NS = 1_000_000_000
@@ -42,8 +41,7 @@ class Proposal(NamedTuple):
     def resized(self, size: int) -> Proposal:
         if self.side is Side.SELL:
             return self._replace(size=size)
-        market = self.market
-        cash = buy_cost(self.price, size, market.fee_rate, market.fee_exponent, post_only=self.post_only)
+        cash = cost_of(self.market, self.price, size, post_only=self.post_only)
         return self._replace(size=size, cash=cash, worth=self.worth * size // self.size)
 
 
@@ -143,7 +141,9 @@ def inventory_limit(policy: Policy, proposal: Proposal, situation: Situation) ->
 
 def _adds(proposal: Proposal) -> int:
     """The money an order may add: what a buy costs, what a short could cost."""
-    return proposal.cash if proposal.side is Side.BUY else proposal.size * (ONE - proposal.price) // ONE
+    if proposal.side is Side.BUY:
+        return proposal.cash
+    return short_cost(proposal.market, proposal.price, proposal.size)
 
 
 def order_size_limit(policy: Policy, proposal: Proposal, _situation: Situation) -> Violation | None:
@@ -311,9 +311,10 @@ class Policies:
 
 def _fitting(policy: Policy, proposal: Proposal, situation: Situation) -> int:
     """The largest size that can be signed and keeps one policy."""
-    size = max(0, floor_to(_room(policy, proposal, situation), SIZE_STEP))
+    step = proposal.market.size_step
+    size = max(0, floor_to(_room(policy, proposal, situation), step))
     if size and POLICIES[policy.config.type](policy, proposal.resized(size), situation) is not None:
-        return size - SIZE_STEP  # fees are rounded: a part may cost a hair more than its part of the whole
+        return size - step  # fees are rounded: a part may cost a hair more than its part of the whole
     return size
 
 

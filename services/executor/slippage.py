@@ -16,7 +16,7 @@ from common.instruments import Market
 from common.messages import BookView, Level
 from common.reasons import Reason
 from common.types import ONE, FeedState, Side
-from common.venues.polymarket.fees import taker_fee
+from services.executor.terms import fee_of
 
 BPS = 10_000
 
@@ -65,7 +65,7 @@ def walk(side: Side, view: BookView, market: Market, limit: int, *, size: int = 
         if taken:
             paid = mul_ceil(price, taken) if side is Side.BUY else mul_floor(price, taken)
             got, cash, worst = got + taken, cash + paid, price
-            fee += taker_fee(taken, price, market.fee_rate, market.fee_exponent)
+            fee += fee_of(market, taken, price)
             left, money = left - taken, money - paid
         if (size and not left) or (quote and (taken < offered or not money)):
             return Walk(got, cash, fee, best, worst, exhausted=False, truncated=False)
@@ -86,7 +86,7 @@ def slippage_bps(side: Side, found: Walk, market: Market) -> str:
 
 def _reference(side: Side, found: Walk, market: Market) -> int:
     """What all of it would come to at the best price, fee included."""
-    fee = taker_fee(found.size, found.best, market.fee_rate, market.fee_exponent)
+    fee = fee_of(market, found.size, found.best)
     if side is Side.BUY:
         return mul_ceil(found.best, found.size) + fee
     return max(1, mul_floor(found.best, found.size) - fee)
@@ -98,10 +98,13 @@ def _loss(side: Side, found: Walk, market: Market) -> int:
     return max(0, paid - reference if side is Side.BUY else reference - paid)
 
 
-def bound_price(side: Side, best: int, max_bps: int, tick: int) -> int:
-    """The worst grid price that is not worse than `best` by more than `max_bps`: what an unpriced order signs."""
+def bound_price(side: Side, best: int, max_bps: int, tick: int, highest: int = 0) -> int:
+    """The worst grid price that is not worse than `best` by more than `max_bps`: what an unpriced order signs.
+
+    `highest` is the highest price of the grid; 0 that of a binary market.
+    """
     if side is Side.BUY:
-        return max(best, min(ONE - tick, floor_to(best * (BPS + max_bps) // BPS, tick)))
+        return max(best, min(highest or ONE - tick, floor_to(best * (BPS + max_bps) // BPS, tick)))
     return min(best, max(tick, ceil_to(-(-best * (BPS - max_bps) // BPS), tick)))
 
 
@@ -121,7 +124,7 @@ def worst_price(side: Side, view: BookView | None, market: Market, max_bps: int)
     levels, whole = levels_for(side, readable(view))
     if not levels:
         raise _nothing(side, whole)
-    return bound_price(side, levels[0][0], max_bps, market.tick)
+    return bound_price(side, levels[0][0], max_bps, market.tick, market.highest_price)
 
 
 def check(

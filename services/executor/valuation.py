@@ -12,6 +12,9 @@ from common.messages import Mark
 from common.types import ONE
 from services.executor.positions import Holding, Positions
 
+WORTH_MAX = 10**17
+"""A hundred billion: no mark makes one holding worth more, so that sums of them stay inside 64 bits."""
+
 
 def mid(mark: Mark) -> int:
     """Between the best prices; the only one when a side is empty; 0 for none."""
@@ -39,7 +42,9 @@ class Valuation:
     def value(self, token_id: str, holding: Holding) -> int:
         """What a holding is worth now; a short is a debt."""
         price = self.price(token_id)
-        return holding.now.size * price // ONE if price else holding.now.cost
+        if not price:
+            return holding.now.cost
+        return max(-WORTH_MAX, min(holding.now.size * price // ONE, WORTH_MAX))
 
     def inventory(self, account: str, positions: Positions) -> int:
         """Money in all holdings of an account, shorts counted as well."""

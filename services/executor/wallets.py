@@ -7,6 +7,7 @@ its state, as its orders and fills still need it.
 from __future__ import annotations
 
 from common.messages import QueryBalances, QueryOpenOrders, QueryPositions, QueryTrades
+from common.venues.capabilities import capabilities_of
 from services.executor import placing
 from services.executor.actions import Request
 from services.executor.catchup import MS, OVERLAP_NS, Ask, Wallet
@@ -95,6 +96,8 @@ def _ask_differences(desk: Desk, wallet: Wallet) -> None:
         return
     rounds.plan(desk.now, execution.reconcile_interval_sec, execution.reconcile_incremental_sec)
     for question in rounds.due(desk.now, execution.reconcile_interval_sec, execution.reconcile_incremental_sec):
+        if question is Question.POSITIONS and not capabilities_of(wallet.venue).positions:
+            continue
         action_id = desk.actions.next_id()
         desk.out.append(desk.actions.send(_request(desk, wallet, question, action_id), []))
         rounds.asked(action_id, question)

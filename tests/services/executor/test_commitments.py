@@ -15,8 +15,9 @@ from common.messages import PlaceAnswer, Refused
 from common.reasons import Reason
 from common.types import Side, Status, TimeInForce
 from common.venues.polymarket.fees import taker_fee
-from services.executor.commitments import NOTHING, Commitments, Reserved, buy_cost
+from services.executor.commitments import NOTHING, Commitments, Reserved
 from services.executor.order import TERMINAL
+from services.executor.terms import buy_cost
 from tests.services.executor.driver import DOWN, MARKET, UP, Driver
 from tests.services.executor.lives import OrderLives
 
