@@ -151,6 +151,8 @@ class PolymarketSim(Section):
     grant_cash: int = Field(default=10_000, ge=0, le=1_000_000_000, description="whole pUSD given to a new address")
     request_timeout_ms: int = Field(default=5000, ge=100, le=60_000)
     clock_window_s: int = Field(default=60, ge=1, le=3600)
+    enforce_limits: bool = Field(default=False, description="refuse what is above a signer's limits, not only warn")
+    limits_tier: str = Field(default=DEFAULT_TIER, pattern=f"^({'|'.join(TIERS)})$")
 
     @field_validator("host")
     @classmethod

@@ -32,7 +32,8 @@ async def start(edge: Edge) -> Callable[[], Awaitable[None]]:
     secret_file = settings.paths.secrets_dir / SECRET_FILE
     secret = parse_server_secret(read_secret(secret_file, field="key of the simulated venue"), str(secret_file))
     chain_id = settings.polymarket.chain_id
-    terms = Terms(chain_id, section.accept_v1, section.grant_cash, section.clock_window_s, secret)
+    limits = (section.enforce_limits, section.limits_tier)
+    terms = Terms(chain_id, section.accept_v1, section.grant_cash, section.clock_window_s, secret, *limits)
     registry = KeyRegistry(settings.paths.data_dir / FILE)
 
     async def ask(body: Message) -> Message:
@@ -56,6 +57,7 @@ async def start(edge: Edge) -> Callable[[], Awaitable[None]]:
     edge.subscribe(EXCHANGE, "account", AccountSink(venue, user, on_change))
     edge.subscribe(EXCHANGE, "market", MarketSink(venue, market, on_change))
     edge.spawn(venue.watch_heartbeats(), "heartbeats")
+    edge.spawn(venue.settle_as_usual(), "settlement")
 
     async def close() -> None:
         user.cut_all()

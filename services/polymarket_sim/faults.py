@@ -131,6 +131,11 @@ class FaultSwitch:
         values = self._on.get(name)
         if values is None or not self._chosen(name, values):
             return None
+        return self.strike(name)
+
+    def strike(self, name: str) -> Values:
+        """Count a strike of a fault that is on, whoever chose it."""
+        values = self._on[name]
         self.struck[name] += 1
         times = values.get("times")
         if times == 1:

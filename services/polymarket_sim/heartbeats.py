@@ -42,6 +42,11 @@ class Heartbeats:
             known = self._beats[name] = Beat(fresh_id, known.due_ns)
         return known.heartbeat_id
 
+    def expected(self, name: KeyName) -> str:
+        """The id the next beat must carry; empty when any will do."""
+        known = self._beats.get(name)
+        return known.heartbeat_id if known is not None else ""
+
     def disarm(self, name: KeyName) -> None:
         self._beats.pop(name, None)
 

@@ -12,15 +12,25 @@ from typing import Final
 from aiohttp import web
 
 from common.errors import Refusal
-from common.venues.polymarket.contracts import exchange_address
-from common.venues.polymarket.orders import parse_post_batch
+from common.venues.polymarket.limits import cancel_cost, cancel_wallet_cost, place_cost
 from common.venues.polymarket.wire import Balance, decode_cursor, decode_json, page_to_wire
+from services.polymarket_sim.account_faults import COLLATERAL, CONDITIONAL, NOT_ENOUGH, allowances
 from services.polymarket_sim.auth_check import UNAUTHORIZED, check_l1, check_l2
+from services.polymarket_sim.delivery import AnswerLost
 from services.polymarket_sim.denied import Denied
+from services.polymarket_sim.endpoints import (
+    CANCEL_ALL,
+    CANCEL_MARKET,
+    DELETE_ORDER,
+    DELETE_ORDERS,
+    POST_ORDER,
+    POST_ORDERS,
+)
+from services.polymarket_sim.front import ENTRIES, LIMITS
 from services.polymarket_sim.keys import ApiKey
+from services.polymarket_sim.postings import Entry, named
 from services.polymarket_sim.replies import Handler, reply
 from services.polymarket_sim.translate import (
-    BAD_PAYLOAD,
     COULD_NOT_INSERT,
     batch_refusal,
     is_scoring,
@@ -33,9 +43,6 @@ from services.polymarket_sim.wallets import account_of, wallets_of
 PAGE: Final = 500
 CANCELS_MAX: Final = 1000
 ID_MAX: Final = 128
-SILENCE_S: Final = 120.0
-"""How long an injected timeout keeps the request open."""
-ALLOWANCE_MAX: Final = 2**256 - 1
 BAD_ORDER_ID: Final = "Invalid orderID"
 BAD_CANCEL: Final = "invalid order params payload"
 BAD_TRADES: Final = "Invalid trade params payload"
@@ -134,70 +141,91 @@ class PrivateApi:
         return reply("OK")
 
     async def closed_only(self, _request: web.Request, _who: ApiKey, _body: bytes) -> web.Response:
-        return reply({"closed_only": False})
+        return reply({"closed_only": self.venue.faults.use("closed_only") is not None})
 
     async def tier(self, _request: web.Request, _who: ApiKey, _body: bytes) -> web.Response:
-        """Standard, the tier of protocol section 7.2 every new key has."""
-        return reply({"tier": "Standard", "orders": {"rate": 40, "burst": 60}, "cancels": {"rate": 80, "burst": 120}})
+        """The tier of protocol section 7.2 that every signer here has."""
+        terms = self.venue.quotas.terms
+        orders = {"rate": terms.orders_per_s, "burst": terms.orders_burst}
+        cancels = {"rate": terms.cancels_per_s, "burst": terms.cancels_burst}
+        return reply({"tier": self.venue.quotas.tier, "orders": orders, "cancels": cancels})
 
     # ---- orders ----
 
-    async def place(self, _request: web.Request, who: ApiKey, body: bytes) -> web.Response:
+    async def place(self, request: web.Request, who: ApiKey, _body: bytes) -> web.Response:
+        (entry,) = request[ENTRIES]
+        self.venue.check_mode(POST_ORDER, post_only=named(entry).post_only)
+        self._admit(request, who, POST_ORDER, place_cost(1))
         try:
-            placed = await self.venue.place(body, who)
+            placed = await self.venue.place(entry, who, POST_ORDER)
         except TimeoutError:
             raise Denied(500, COULD_NOT_INSERT) from None
-        await self._maybe_never_answer()
         return reply(placed.to_wire())
 
-    async def place_batch(self, _request: web.Request, who: ApiKey, body: bytes) -> web.Response:
-        """Entries run at the same time and are judged alone."""
-        try:
-            entries = parse_post_batch(body)
-        except Refusal as refusal:
-            raise Denied(400, refusal.message) from None
-        placed = await asyncio.gather(*(self._place_entry(entry, who) for entry in entries))
-        await self._maybe_never_answer()
-        return reply(placed)
+    async def place_batch(self, request: web.Request, who: ApiKey, _body: bytes) -> web.Response:
+        """Entries run at the same time and are judged alone; a mode that refuses all of them refuses the call."""
+        entries = request[ENTRIES]
+        self.venue.check_mode(POST_ORDERS, post_only=any(named(entry).post_only for entry in entries))
+        self._admit(request, who, POST_ORDERS, place_cost(len(entries)))
+        partial = self.venue.faults.use("batch_partial")
+        every = int(partial["every"]) if partial is not None else len(entries) + 1
+        legs = [self._leg(entry, who, refused=not number % every) for number, entry in enumerate(entries, 1)]
+        return reply(await asyncio.gather(*legs))
 
-    async def _place_entry(self, entry: object, who: ApiKey) -> dict[str, object]:
+    async def _leg(self, entry: Entry, who: ApiKey, *, refused: bool) -> dict[str, object]:
         try:
-            if not isinstance(entry, dict):
-                raise Denied(400, BAD_PAYLOAD)
-            return (await self.venue.place(entry, who)).to_wire()
+            self.venue.check_mode(POST_ORDERS, post_only=named(entry).post_only)
+            if refused:
+                raise Denied(400, NOT_ENOUGH)
+            return (await self.venue.place(entry, who, POST_ORDERS)).to_wire()
         except Denied as denied:
             return batch_refusal(denied)
         except TimeoutError:
             return batch_refusal(Denied(500, COULD_NOT_INSERT))
 
-    async def _maybe_never_answer(self) -> None:
-        if self.venue.faults.use("post_order_timeout") is not None:
-            await asyncio.sleep(SILENCE_S)
+    def _admit(self, request: web.Request, who: ApiKey, endpoint: str, cost: int) -> None:
+        """Charge the signer; the answer says what is left, also when it is a refusal."""
+        request[LIMITS] = self.venue.admit(who, endpoint, cost)
 
     # ---- cancels ----
 
-    async def cancel(self, _request: web.Request, who: ApiKey, body: bytes) -> web.Response:
+    async def cancel(self, request: web.Request, who: ApiKey, body: bytes) -> web.Response:
+        self.venue.check_mode(DELETE_ORDER)
+        self._admit(request, who, DELETE_ORDER, cancel_cost(1))
         order_id = _members(body, BAD_ORDER_ID).get("orderID")
         if not _is_order_id(order_id):
             raise Denied(400, BAD_ORDER_ID)
         return reply(await self.venue.cancel_ids(who, [str(order_id)]))
 
-    async def cancel_many(self, _request: web.Request, who: ApiKey, body: bytes) -> web.Response:
+    async def cancel_many(self, request: web.Request, who: ApiKey, body: bytes) -> web.Response:
+        self.venue.check_mode(DELETE_ORDERS)
         order_ids = _order_ids(body)
         if len(order_ids) > CANCELS_MAX:
             raise Denied(400, f"Too many orders in payload, max allowed: {CANCELS_MAX}")
+        self._admit(request, who, DELETE_ORDERS, cancel_cost(len(order_ids)))
         return reply(await self.venue.cancel_ids(who, order_ids))
 
-    async def cancel_all(self, _request: web.Request, who: ApiKey, _body: bytes) -> web.Response:
-        return reply(await self.venue.cancel_scope(who))
+    async def cancel_all(self, request: web.Request, who: ApiKey, _body: bytes) -> web.Response:
+        self.venue.check_mode(CANCEL_ALL)
+        self._admit(request, who, CANCEL_ALL, cancel_wallet_cost(0))
+        return self._cancelled(request, who, CANCEL_ALL, await self.venue.cancel_scope(who))
 
-    async def cancel_market(self, _request: web.Request, who: ApiKey, body: bytes) -> web.Response:
+    async def cancel_market(self, request: web.Request, who: ApiKey, body: bytes) -> web.Response:
         """A market, a token or both; v1 sends "" for what it does not mean."""
+        self.venue.check_mode(CANCEL_MARKET)
         members = _members(body, BAD_CANCEL)
         market, token = members.get("market") or "", members.get("asset_id") or ""
         if not isinstance(market, str) or not isinstance(token, str) or not (market or token):
             raise Denied(400, BAD_CANCEL)
-        return reply(await self.venue.cancel_scope(who, market, token))
+        self._admit(request, who, CANCEL_MARKET, cancel_wallet_cost(0))
+        return self._cancelled(request, who, CANCEL_MARKET, await self.venue.cancel_scope(who, market, token))
+
+    def _cancelled(self, request: web.Request, who: ApiKey, endpoint: str, result: dict[str, object]) -> web.Response:
+        """The answer of a wide cancel: what it cancelled is charged now that it is known."""
+        canceled = result["canceled"]
+        assert isinstance(canceled, list)
+        request[LIMITS] |= self.venue.charge(who, endpoint, cancel_wallet_cost(len(canceled)) - 1)
+        return reply(result)
 
     # ---- own orders and trades ----
 
@@ -206,7 +234,11 @@ class PrivateApi:
         offset = _offset(query.get("next_cursor", ""), BAD_CANCEL)
         orders = await self.venue.open_orders(who, query.get("market", ""), query.get("asset_id", ""))
         wanted = query.get("id", "")
-        found = [order for order in orders if wanted in ("", order.venue_order_id)]
+        found = [
+            order
+            for order in orders
+            if wanted in ("", order.venue_order_id) and not self.venue.lags(order.venue_order_id, in_lists=True)
+        ]
         rows = [open_order(order) for order in found[offset : offset + PAGE]] if offset >= 0 else []
         return reply(page_to_wire(rows, max(offset, 0), PAGE, len(found)))
 
@@ -216,9 +248,14 @@ class PrivateApi:
 
     async def order(self, request: web.Request, who: ApiKey, _body: bytes) -> web.Response:
         found = await self.venue.order(who, request.match_info["id"])
-        if found is None:
+        if found is None or self.venue.lags(found.venue_order_id):
             raise Denied(404, ORDER_NOT_FOUND)
-        return reply(open_order(found))
+        values = self.venue.faults.use("dead_lookups") if found.status != "LIVE" else None
+        if values is None:
+            return reply(open_order(found))
+        if values["kind"] == "not_found":
+            raise Denied(404, ORDER_NOT_FOUND)
+        return reply(None if values["kind"] == "null" else "")
 
     async def trades(self, request: web.Request, who: ApiKey, _body: bytes) -> web.Response:
         query = request.query
@@ -253,7 +290,13 @@ class PrivateApi:
         given = _members(body, BAD_HEARTBEAT).get("heartbeat_id")
         if given is not None and not isinstance(given, str):
             raise Denied(400, BAD_HEARTBEAT)
-        accepted, next_id = self.venue.beat(who, given or "")
+        values = self.venue.faults.use("heartbeat_errors")
+        kind = values["kind"] if values is not None else ""
+        if kind == "error":
+            raise Denied(500, "Internal server error")
+        accepted, next_id = self.venue.beat(who, given or "", refuse=kind == "wrong_id")
+        if kind == "lost":
+            raise AnswerLost
         if not accepted:
             raise Denied(400, BAD_HEARTBEAT, error_msg=BAD_HEARTBEAT, heartbeat_id=next_id)
         return reply({"heartbeat_id": next_id})
@@ -261,15 +304,16 @@ class PrivateApi:
     async def balance(self, request: web.Request, who: ApiKey, _body: bytes) -> web.Response:
         account = await self._account(request, who)
         report = await self.venue.balances(account)
-        amount = report.cash
-        if request.query.get("asset_type", "COLLATERAL") != "COLLATERAL":
+        amount, asset = report.cash, COLLATERAL
+        if request.query.get("asset_type", COLLATERAL) != COLLATERAL:
+            asset = CONDITIONAL
             token_id = request.query.get("token_id", "")
             if self.venue.ready and self.venue.books.token(token_id) is None:
                 raise Denied(400, "Invalid token id")
             amount = report.tokens.get(token_id, 0)
-        chain_id = self.venue.terms.chain_id
-        spenders = {exchange_address(version, chain_id, neg) for version in (2, 3) for neg in (False, True)}
-        return reply(Balance(amount, dict.fromkeys(sorted(spenders), ALLOWANCE_MAX)).to_wire())
+        if self.venue.faults.is_on("no_balance"):
+            amount = 0
+        return reply(Balance(amount, allowances(self.venue.faults, asset, self.venue.terms.chain_id)).to_wire())
 
     async def refresh_balance(self, request: web.Request, who: ApiKey, _body: bytes) -> web.Response:
         """Balances are never stale here; the call makes sure the wallet has its account."""

@@ -15,6 +15,7 @@ from services.polymarket_sim import catalog
 from services.polymarket_sim.books import BookReplica
 from services.polymarket_sim.denied import Denied
 from services.polymarket_sim.replies import Handler, reply
+from services.polymarket_sim.rest_faults import PROXY_PAGE
 from services.polymarket_sim.venue import NOT_READY, Venue
 
 TOKENS_MAX: Final = 500
@@ -27,12 +28,13 @@ BOOK_ERRORS: Final = {
     502: "Bad gateway",
     503: "Service unavailable",
 }
-PROXY_PAGE: Final = "<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>\n"
-"""What stands in front of a venue that is away says it as a page, not as JSON."""
 NO_BOOK: Final = "No orderbook exists for the requested token id"
 NO_MARKET: Final = "market not found"
 BAD_TOKEN: Final = "Invalid token id"
 INTERVALS_S: Final = {"1m": 2_592_000, "1w": 604_800, "1d": 86_400, "6h": 21_600, "1h": 3_600}
+
+HOME: Final = "IE"
+"""Where clients are seen unless a fault says otherwise."""
 
 Row = tuple[BookReplica, int]
 
@@ -69,6 +71,7 @@ class PublicApi:
             web.get("/", self.ok),
             web.get("/ok", self.ok),
             web.get("/time", self.time),
+            web.get("/api/geoblock", self.geoblock),
             web.get("/version", self.version),
             web.get("/price", self.price),
             web.get("/book", self.book),
@@ -82,6 +85,12 @@ class PublicApi:
             web.get("/markets-by-token/{token}", self.market_by_token),
             web.get("/prices-history", self.history),
         ]
+
+    async def geoblock(self, request: web.Request) -> web.Response:
+        """The probe of the website's host: where this client is seen, and whether it may trade from there."""
+        values = self.venue.faults.use("geoblocked")
+        country, region = (values["country"], values["region"]) if values is not None else (HOME, "")
+        return reply({"blocked": values is not None, "ip": request.remote, "country": country, "region": region})
 
     # ---- one token ----
 

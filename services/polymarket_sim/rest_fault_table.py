@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from common.venues.polymarket.limits import DEFAULT_TIER, TIERS
 from services.polymarket_sim.parameters import (
     PERCENT,
     SEED,
@@ -22,8 +23,6 @@ _ORDERS = EndpointsParameter("orders")
 _CHANCE: Final[dict[str, AnyParameter]] = {"percent": PERCENT, "seed": SEED, "times": TIMES}
 _RETRY_AFTER = Parameter(1, 0, 3_600, "said in Retry-After")
 _FOR_S = Parameter(0, 0, 86_400, "how long; 0 is until switched off")
-
-_TIERS: Final = ("Standard", "Copper", "Bronze", "Silver", "Gold", "Platinum", "Diamond", "Elite")
 
 MODES: Final = ("restart", "post_only_mode", "cancel_only", "trading_disabled")
 """Faults that are modes of the whole venue: one at a time, each ends the one before."""
@@ -132,7 +131,7 @@ _VENUE: Final[dict[str, Fault]] = {
         "the limits of each signer, instead of what the settings say",
         {
             "enforce": Parameter(1, 0, 1, "1: refused 429; 0: only warned by a header"),
-            "tier": WordParameter("Standard", _TIERS, "the tier of every signer"),
+            "tier": WordParameter(DEFAULT_TIER, tuple(TIERS), "the tier of every signer"),
         },
     ),
     "heartbeat_errors": Fault(
@@ -152,7 +151,7 @@ _VENUE: Final[dict[str, Fault]] = {
                 ("FAILED", "MINED_FAILED", "RETRYING", "RETRYING_FAILED"),
                 "RETRYING ends well; FAILED takes the trade back",
             ),
-            "trades": Parameter(1, 0, 1_000_000, "how many; 0 is until switched off"),
+            "times": Parameter(1, 0, 1_000_000, "how many trades; 0 is until switched off"),
             "percent": PERCENT,
             "seed": SEED,
         },

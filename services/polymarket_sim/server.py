@@ -1,12 +1,11 @@
-"""The HTTP and WebSocket server of the venue: routes, errors as JSON, injected delays.
+"""The HTTP and WebSocket server of the venue: its routes behind one front (front.py).
 
 In: a Venue and the two hubs. Out: an aiohttp application, and listening sockets that say which setting to change when
-a port is taken. Whatever a handler raises that is not an answer of the venue is a bug and ends the process.
+a port is taken.
 """
 
 from __future__ import annotations
 
-import asyncio
 import errno
 from collections import Counter
 from collections.abc import Callable
@@ -18,16 +17,15 @@ from aiohttp.typedefs import Middleware
 from common.errors import ConfigError
 from common.settings import is_loopback
 from services.polymarket_sim.channels import MarketHub, UserHub
-from services.polymarket_sim.denied import Denied
 from services.polymarket_sim.discovery import Discovery
+from services.polymarket_sim.front import Front
 from services.polymarket_sim.private import PrivateApi
 from services.polymarket_sim.public import PublicApi
-from services.polymarket_sim.replies import Handler, denial
-from services.polymarket_sim.venue import NOT_READY, Venue
+from services.polymarket_sim.replies import Handler
+from services.polymarket_sim.venue import Venue
 
 BODY_MAX: Final = 1_000_000
 SHUTDOWN_S: Final = 1.0
-_REASONS: Final = {404: "not found", 405: "method not allowed", 413: "Payload exceeds the limit"}
 
 
 def make_app(
@@ -39,7 +37,7 @@ def make_app(
     protocol_version: int,
     fail: Callable[[BaseException], None],
 ) -> web.Application:
-    app = web.Application(client_max_size=BODY_MAX, middlewares=[_answers(venue, counters, fail)])
+    app = web.Application(client_max_size=BODY_MAX, middlewares=[_around(Front(venue, counters, fail))])
     discovery = Discovery(venue)
     app.add_routes(PublicApi(venue, protocol_version).routes())
     app.add_routes(PrivateApi(venue, user.cut_key, discovery.trades_v1).routes())
@@ -48,29 +46,10 @@ def make_app(
     return app
 
 
-def _answers(venue: Venue, counters: Counter[str], fail: Callable[[BaseException], None]) -> Middleware:
+def _around(front: Front) -> Middleware:
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        counters["http_requests"] += 1
-        delay = venue.faults.use("http_delay_ms")
-        if delay is not None:
-            await asyncio.sleep(int(delay["ms"]) / 1000)
-        try:
-            return await handler(request)
-        except Denied as denied:
-            counters[f"http_{denied.status}"] += 1
-            return denial(denied)
-        except TimeoutError:
-            counters["http_503"] += 1
-            return denial(Denied(503, NOT_READY))
-        except web.HTTPException as error:
-            counters[f"http_{error.status}"] += 1
-            return denial(Denied(error.status, _REASONS.get(error.status, error.reason)))
-        except (ConnectionError, asyncio.CancelledError):
-            raise
-        except Exception as error:
-            fail(error)
-            raise
+        return await front.handle(request, handler)
 
     return middleware
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from common.messages import Message
+from common.messages import Message, TradeSettled
 from services.polymarket_sim.channels import MarketHub, UserHub
 from services.polymarket_sim.venue import Venue
 
@@ -52,6 +52,8 @@ class AccountSink:
         self._on_change()
 
     def on_event(self, body: Message) -> None:
+        if isinstance(body, TradeSettled):
+            self.venue.note_settled(body.trade.settlement)
         self.hub.account_event(body)
 
     def on_gap(self) -> None:

@@ -17,7 +17,7 @@ from common.reasons import Reason
 from common.types import Side, TimeInForce
 from common.venues.polymarket.amounts import ROUNDING, signed_price_size
 from common.venues.polymarket.contracts import ZERO_ADDRESS
-from common.venues.polymarket.orders import POLY_1271, OrderV1, PostedOrder, order_id, recover_order_signer
+from common.venues.polymarket.orders import POLY_1271, OrderV1, PostedOrder, recover_order_signer
 from common.venues.polymarket.signing import checksum_address, keccak
 from common.venues.polymarket.user import MAKER, TAKER, OrderEvent, OrderEventKind, trade_to_wire
 from common.venues.polymarket.wire import (
@@ -57,8 +57,8 @@ _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}", re.ASCII)
 
 def check_posted(
     posted: PostedOrder, who: ApiKey, market: Market, *, chain_id: int, accept_v1: bool, wall_ns: int
-) -> str:
-    """The order's id when the venue would hand it to matching; Denied with its words otherwise."""
+) -> None:
+    """Whether the venue would hand it to matching; Denied with its words when not."""
     if posted.owner != who.key:
         raise Denied(400, OWNER)
     if posted.version == 1 and not accept_v1:
@@ -67,7 +67,6 @@ def check_posted(
     _check_signature(posted, who, market, chain_id)
     _check_expiration(posted, wall_ns)
     _check_amounts(posted, market.tick)
-    return order_id(posted.order, chain_id, market.neg_risk, posted.version)
 
 
 def _check_parties(posted: PostedOrder, who: ApiKey) -> None:
@@ -119,7 +118,7 @@ def _amount_digits(tick: int) -> int:
     return 6 - (len(str(step)) - 1)
 
 
-def submit_order(posted: PostedOrder, venue_order_id: str, command_id: str) -> SubmitOrder:
+def submit_order(posted: PostedOrder, venue_order_id: str, command_id: str, *, reuse: bool = False) -> SubmitOrder:
     """The checked order as a command: price and size are what the signed amounts mean."""
     order = posted.order
     try:
@@ -139,6 +138,7 @@ def submit_order(posted: PostedOrder, venue_order_id: str, command_id: str) -> S
         expire_ns=(posted.expiration - GTD_RETIRED_S) * SECOND_NS if posted.order_type is TimeInForce.GTD else 0,
         owner=posted.owner,
         expiration=str(posted.expiration),
+        reuse=reuse,
     )
 
 

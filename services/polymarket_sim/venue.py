@@ -7,6 +7,7 @@ this object holds replicas and switches that a restart rebuilds, and the registr
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -31,20 +32,27 @@ from common.messages import (
     Message,
     OpenAccount,
     OrderAnswer,
+    PlanSettlement,
     Refused,
 )
 from common.reasons import Reason
-from common.types import ONE
-from common.venues.polymarket.orders import PostedOrder, parse_post_body
+from common.types import ONE, Settlement
+from common.venues.polymarket.limits import DEFAULT_TIER
+from common.venues.polymarket.orders import PostedOrder
 from common.venues.polymarket.wire import BookObject, OrderReply
+from services.polymarket_sim.account_faults import check_account
 from services.polymarket_sim.books import Books
 from services.polymarket_sim.denied import Denied
 from services.polymarket_sim.faults import FaultSwitch
 from services.polymarket_sim.heartbeats import Heartbeats
 from services.polymarket_sim.keys import ApiKey, KeyName, derive_key
+from services.polymarket_sim.modes import Phase, VenueModes, mode_refusal
+from services.polymarket_sim.postings import Entry
+from services.polymarket_sim.quotas import Quotas
 from services.polymarket_sim.registry import KeyRegistry
+from services.polymarket_sim.request_log import RequestLog
+from services.polymarket_sim.rest_fault_table import MODES
 from services.polymarket_sim.translate import (
-    BAD_PAYLOAD,
     check_posted,
     merged_cancels,
     order_reply,
@@ -59,6 +67,14 @@ AnswerT = TypeVar("AnswerT", bound=Message)
 
 TRADES_PER_ASK = 1000
 ACCOUNTS_REMEMBERED = 100_000
+FRESH_MAX = 10_000
+LIVES = {
+    "FAILED": [Settlement.FAILED],
+    "MINED_FAILED": [Settlement.MINED, Settlement.RETRYING, Settlement.FAILED],
+    "RETRYING": [Settlement.RETRYING, Settlement.MINED, Settlement.CONFIRMED],
+    "RETRYING_FAILED": [Settlement.RETRYING, Settlement.FAILED],
+}
+"""The stages after MATCHED, by the kind of the fault `settlement`."""
 RETRY_S = 1.0
 NOT_READY = "service not ready"
 
@@ -72,6 +88,8 @@ class Terms:
     grant_cash: int
     clock_window_s: int
     server_secret: bytes = field(repr=False)
+    enforce_limits: bool = False
+    limits_tier: str = DEFAULT_TIER
 
 
 class Venue:
@@ -86,6 +104,9 @@ class Venue:
         self.mono_ns = mono_ns
         self.books = Books()
         self.faults = FaultSwitch()
+        self.modes = VenueModes()
+        self.quotas = Quotas(enforce=terms.enforce_limits, tier=terms.limits_tier)
+        self.log = RequestLog()
         self.stale_books: dict[str, BookObject] = {}
         """What the fault `stale_books` shows: the books of the moment it was switched on."""
         self._continuous = asyncio.Event()
@@ -95,6 +116,8 @@ class Venue:
         self.beaten = asyncio.Event()
         self._opened: set[str] = set()
         self._looked_up: set[str] = set()
+        self._fresh: OrderedDict[str, int] = OrderedDict()
+        """Orders placed while look-ups lag, and when."""
 
     @property
     def books_synced(self) -> bool:
@@ -119,6 +142,50 @@ class Venue:
     @property
     def now_s(self) -> int:
         return self.wall_ns() // 1_000_000_000
+
+    # ---- mode and limits ----
+
+    def phase(self) -> Phase:
+        """The mode of the venue now; a fault whose time is over is switched off."""
+        fault = self.modes.fault
+        phase = self.modes.phase(self.mono_ns())
+        if fault and not self.modes.fault:
+            self.faults.set(fault, False, {})
+        return phase
+
+    def switch_mode(self, fault: str) -> None:
+        """A mode was switched on, and ends the one before; or it was switched off."""
+        values = self.faults.values(fault)
+        if values is not None:
+            for other in MODES:
+                if other != fault:
+                    self.faults.set(other, False, {})
+            self.modes.begin(fault, values, self.mono_ns())
+        elif self.modes.fault == fault:
+            self.modes.end()
+
+    def switch_limits(self) -> None:
+        """The limits as the fault says, or as the settings do."""
+        values = self.faults.values("rate_limits")
+        if values is not None:
+            self.quotas.configure(enforce=bool(values["enforce"]), tier=str(values["tier"]))
+        else:
+            self.quotas.configure(enforce=self.terms.enforce_limits, tier=self.terms.limits_tier)
+
+    def check_mode(self, endpoint: str, *, post_only: bool = False) -> None:
+        """Raises Denied when the venue's mode refuses this call."""
+        refusal = mode_refusal(self.phase(), endpoint, self.mono_ns(), post_only=post_only)
+        if refusal is not None:
+            self.faults.use(self.modes.fault)
+            raise refusal
+
+    def admit(self, who: ApiKey, endpoint: str, cost: int) -> dict[str, str]:
+        """Charge an order call; the headers of its answer. Raises Denied when it is too much."""
+        return self.quotas.admit(who.name.address, endpoint, cost, self.mono_ns(), self.now_s)
+
+    def charge(self, who: ApiKey, endpoint: str, cancelled: int) -> dict[str, str]:
+        """Charge what a wide cancel cancelled."""
+        return self.quotas.charge(who.name.address, endpoint, cancelled, self.mono_ns(), self.now_s)
 
     # ---- keys and accounts ----
 
@@ -173,36 +240,53 @@ class Venue:
 
     # ---- orders ----
 
-    async def place(self, raw: bytes | dict[str, object], who: ApiKey) -> OrderReply:
+    async def place(self, entry: Entry, who: ApiKey, endpoint: str) -> OrderReply:
         """One posted order, judged alone. Raises Denied, or TimeoutError when its fate is unknown."""
         if not self.ready:
             raise Denied(425, NOT_READY)
-        posted = _parse(raw)
-        found = self.books.token(str(posted.order.token_id))
-        if found is None:
+        if isinstance(entry, Denied):
+            raise entry
+        posted, market, order_id = entry
+        if market is None:
             raise Denied(400, "Invalid token id")
         terms = self.terms
-        order_id = check_posted(
-            posted,
-            who,
-            found[0].market,
-            chain_id=terms.chain_id,
-            accept_v1=terms.accept_v1,
-            wall_ns=self.wall_ns(),
-        )
-        return await self._submit(posted, order_id)
+        check_account(self.faults, posted, terms.chain_id, market.neg_risk)
+        check_posted(posted, who, market, chain_id=terms.chain_id, accept_v1=terms.accept_v1, wall_ns=self.wall_ns())
+        if self.faults.use_at("duplicate_refusal", endpoint) is not None:
+            raise Denied(400, f"order {order_id} is invalid. Duplicated.")
+        placed = await self._submit(posted, order_id)
+        self._note_fresh(order_id)
+        return placed
 
     async def _submit(self, posted: PostedOrder, order_id: str) -> OrderReply:
         account = account_of(posted.order.maker)
         await self.ensure_account(account)
-        answer = await self._ask(submit_order(posted, order_id, _new_id()))
+        reuse = self.faults.is_on("forget_dead_ids")
+        answer = await self._ask(submit_order(posted, order_id, _new_id(), reuse=reuse))
         if isinstance(answer, Refused) and answer.code is Reason.UNKNOWN_ACCOUNT:
             self.forget_accounts()
             await self.ensure_account(account)
-            answer = await self._ask(submit_order(posted, order_id, _new_id()))
+            answer = await self._ask(submit_order(posted, order_id, _new_id(), reuse=reuse))
         if isinstance(answer, Refused):
             raise refused_order(answer, order_id)
         return order_reply(_expect(answer, OrderAnswer))
+
+    def _note_fresh(self, order_id: str) -> None:
+        if self.faults.is_on("lagging_lookups"):
+            self._fresh[order_id] = self.mono_ns()
+            if len(self._fresh) > FRESH_MAX:
+                self._fresh.popitem(last=False)
+
+    def lags(self, order_id: str, *, in_lists: bool = False) -> bool:
+        """Whether reads do not show this order yet."""
+        values = self.faults.values("lagging_lookups")
+        placed_ns = self._fresh.get(order_id)
+        if values is None or placed_ns is None or (in_lists and not values["lists"]):
+            return False
+        if self.mono_ns() - placed_ns >= int(values["ms"]) * 1_000_000:
+            return False
+        self.faults.use("lagging_lookups")
+        return True
 
     async def cancel_ids(self, who: ApiKey, order_ids: list[str]) -> dict[str, object]:
         answers = [
@@ -275,14 +359,42 @@ class Venue:
             out += found
         return out
 
+    # ---- settlement ----
+
+    async def plan_settlement(self) -> None:
+        """Tell the exchange how coming trades settle: as the fault says, or as usual. Raises TimeoutError."""
+        values = self.faults.values("settlement")
+        life, times, percent, seed = [], 0, 100, 0
+        if values is not None:
+            life = LIVES[str(values["kind"])]
+            times, percent, seed = int(values["times"]), int(values["percent"]), int(values["seed"])
+        await self._asked(PlanSettlement(_new_id(), life, times, percent, seed), Accepted)
+
+    async def settle_as_usual(self) -> None:
+        """Faults are off at the start, the exchange's plan may not be: asked until it has heard."""
+        while not self.faults.is_on("settlement"):
+            try:
+                await self.plan_settlement()
+            except TimeoutError:
+                continue
+            return
+
+    def note_settled(self, settlement: Settlement) -> None:
+        """Count a trade that settled as the fault wants: at the first stage that no usual life has."""
+        values = self.faults.values("settlement")
+        if values is not None and settlement is _first_unusual(LIVES[str(values["kind"])]):
+            self.faults.strike("settlement")
+
     async def balances(self, account: str) -> BalancesReport:
         return await self._asked(GetBalances(_new_id(), account), BalancesReport)
 
     # ---- the dead-man switch ----
 
-    def beat(self, who: ApiKey, given_id: str) -> tuple[bool, str]:
-        """(accepted, the id the next beat must carry)."""
+    def beat(self, who: ApiKey, given_id: str, *, refuse: bool = False) -> tuple[bool, str]:
+        """(accepted, the id the next beat must carry); a fault may want a right id `refuse`d."""
         fresh = str(uuid4())
+        if refuse:
+            return False, self._heartbeats.expected(who.name) or fresh
         expected = self._heartbeats.beat(who.name, given_id, fresh, self.mono_ns())
         if expected is not None:
             return False, expected
@@ -331,11 +443,8 @@ def _expect(answer: Message, kind: type[AnswerT]) -> AnswerT:
     return answer
 
 
-def _parse(raw: bytes | dict[str, object]) -> PostedOrder:
-    try:
-        return parse_post_body(raw)
-    except Refusal as refusal:
-        raise Denied(400, refusal.message or BAD_PAYLOAD) from None
+def _first_unusual(life: list[Settlement]) -> Settlement:
+    return next(stage for stage in life if stage in (Settlement.RETRYING, Settlement.FAILED))
 
 
 def _new_id() -> str:

@@ -240,7 +240,7 @@ async def test_silence_after_a_heartbeat_cancels_what_the_key_placed(http: Http,
 
 
 async def test_delay_and_lost_answers_are_injected(http: Http, house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.polymarket_sim.private.SILENCE_S", 30.0)
+    monkeypatch.setattr("services.polymarket_sim.delivery.SILENCE_S", 30.0)
     person, faults = Person(), house.venue.faults
     faults.set("post_order_timeout", True, {"times": 1})
     with pytest.raises(TimeoutError):

@@ -40,7 +40,10 @@ OTHER = Person(2)
 
 
 def check(entry: dict[str, Any], market: Any = MARKET, *, accept_v1: bool = False) -> str:
-    return check_posted(parse_post_body(entry), ME.key, market, chain_id=CHAIN, accept_v1=accept_v1, wall_ns=START_NS)
+    """The id under which the order would be handed to matching."""
+    posted = parse_post_body(entry)
+    check_posted(posted, ME.key, market, chain_id=CHAIN, accept_v1=accept_v1, wall_ns=START_NS)
+    return order_id(posted.order, CHAIN, market.neg_risk, posted.version)
 
 
 def refusal(entry: dict[str, Any], market: Any = MARKET) -> str:
