@@ -27,30 +27,30 @@ class Hub:
     def __init__(self, edge: Edge, first: MarketFeed, others: Sequence[Source] = ()) -> None:
         self._edge = edge
         self._first = first
-        self._sources: tuple[Source, ...] = (first, *others)
-        self._readiness = Readiness((source.venue for source in self._sources), time.monotonic_ns())
+        self.sources: tuple[Source, ...] = (first, *others)
+        self._readiness = Readiness((source.venue for source in self.sources), time.monotonic_ns())
 
     def start(self) -> None:
         self._edge.serve_asks(self.answer)
         self._edge.serve_snapshots(self.snapshot)
-        for source in self._sources:
+        for source in self.sources:
             source.start(partial(self._show, source.venue))
-        if len(self._sources) > 1:
+        if len(self.sources) > 1:
             self._edge.spawn(self._lose_patience(), "patience")
 
     async def close(self) -> None:
-        for source in self._sources:
+        for source in self.sources:
             await source.close()
 
     # --- bus ---
 
     def answer(self, query: Message, sender: str) -> list[Message]:
-        for source in self._sources:
+        for source in self.sources:
             source.flush()
         if isinstance(query, GetMarkets):
-            return [markets_report(query, (view for source in self._sources for view in source.board.views(query)))]
+            return [markets_report(query, (view for source in self.sources for view in source.board.views(query)))]
         if isinstance(query, GetBook):
-            knows = next((source for source in self._sources if source.board.find(query.market)), self._first)
+            knows = next((source for source in self.sources if source.board.find(query.market)), self._first)
             return [knows.board.book_report(query)]
         return self._first.answer(query, sender)
 
@@ -58,19 +58,19 @@ class Hub:
         """What every source has of a topic; a token's topic is one source's only."""
         if topic == FRAMES:
             return self._first.frames_snapshot()
-        for source in self._sources:
+        for source in self.sources:
             source.flush()  # the snapshot holds what was applied: it is published first
         wall_ns = time.time_ns()
         if topic in (INSTRUMENTS, FEEDS):
-            return [body for source in self._sources for body in source.board.snapshot(topic, wall_ns)]
+            return [body for source in self.sources for body in source.board.snapshot(topic, wall_ns)]
         token_id = topic.partition(".")[2]
-        owner = next((source for source in self._sources if source.board.feeds.get(token_id) is not None), self._first)
+        owner = next((source for source in self.sources if source.board.feeds.get(token_id) is not None), self._first)
         return owner.board.snapshot(topic, wall_ns)
 
     # --- the state of the process ---
 
     def _show(self, venue: str, ready: bool, detail: str) -> None:
-        if detail and len(self._sources) > 1:
+        if detail and len(self.sources) > 1:
             detail = f"{venue}: {detail}"
         self._readiness.show(venue, ready=ready, detail=detail)
         self._edge.set_state(*self._readiness.state(time.monotonic_ns()))
