@@ -63,7 +63,17 @@ def connect(owner: str) -> Iterator[Session]:
     with _requester(settings) as bus:
         limits = settings.execution
         client = Client(bus, place_deadline_ms=limits.place_deadline_ms, request_life_ms=limits.request_life_ms)
-        yield Session(client, settings.accounts[0].name, settings.processes)
+        yield Session(client, settings.accounts[0].name, settings.processes, first_accounts(settings))
+
+
+def first_accounts(settings: Settings) -> dict[str, str]:
+    """The first account on each venue, by venue."""
+    found: dict[str, str] = {}
+    for account in settings.accounts:
+        wallet = settings.wallet_of(account.name)
+        if wallet is not None:
+            found.setdefault(wallet.venue, account.name)
+    return found
 
 
 class MarketsGroup(TyperGroup):
@@ -117,11 +127,12 @@ def status(ctx: typer.Context, as_json: JsonFlag = False) -> int:
 def markets(
     ctx: typer.Context,
     query: Annotated[str, typer.Argument(help="Part of a slug, question or id; default: all.")] = "",
+    venue: Annotated[str, typer.Option("--venue", help="Only this venue; default: every venue with a wallet.")] = "",
     as_json: JsonFlag = False,
 ) -> int:
     """The markets that can be traded, two-sided ones first."""
     with session(ctx, "market_data") as talk:
-        views = talk.client.markets(query)
+        views = [view for view in talk.client.markets(query) if venue in ("", view.market.venue)]
     print_result([render.market_json(view) for view in views], render.markets_text(views), as_json)
     return ExitCode.OK
 
@@ -248,7 +259,9 @@ def order_place(
     ctx: typer.Context,
     *,
     market: Annotated[str, typer.Option("--market", help="Slug or condition id.")],
-    outcome: Annotated[str, typer.Option("--outcome", help="Outcome word, index or token id.")],
+    outcome: Annotated[
+        str, typer.Option("--outcome", help="Outcome word, index or token id; a spot market needs none.")
+    ] = "",
     side: Annotated[str, typer.Option("--side", help="BUY or SELL.")],
     price: Annotated[str, typer.Option("--price", help="Worst price, e.g. 0.52; market orders may leave it out.")] = "",
     size: Annotated[str, typer.Option("--size", help="Shares, e.g. 10.")] = "",
@@ -269,7 +282,7 @@ def order_place(
         int, typer.Option("--deadline-ms", min=0, max=600_000, help="Not sent later than this; 0: the settings'.")
     ] = 0,
     account: AccountOption = "",
-    venue: Annotated[str, typer.Option("--venue", help="The venue.")] = "polymarket",
+    venue: Annotated[str, typer.Option("--venue", help="The venue; default: the account's.")] = "",
     as_json: JsonFlag = False,
 ) -> int:
     """Place an order and follow it until it rests, fills or is rejected."""
@@ -291,7 +304,7 @@ def order_place(
         deadline_ms=deadline_ms,
     )
     with session(ctx, "executor") as talk:
-        named = wanted._replace(account=account or talk.default_account)
+        named = wanted._replace(account=account or talk.account_on(venue))
         story = talk.client.place(named, time.time_ns())
     return _tell(story, as_json)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from types import MappingProxyType
 from typing import Annotated, NamedTuple
 
 import typer
@@ -21,6 +22,12 @@ class Session(NamedTuple):
     default_account: str
     processes: tuple[str, ...] = PROCESSES
     """Those that run in this mode."""
+    venue_accounts: Mapping[str, str] = MappingProxyType({})
+    """The first account on each venue."""
+
+    def account_on(self, venue: str) -> str:
+        """Who trades where only the venue was named; what is no venue is the executor's to refuse."""
+        return self.venue_accounts.get(venue, self.default_account)
 
 
 Connect = Callable[[str], AbstractContextManager[Session]]

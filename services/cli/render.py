@@ -61,7 +61,7 @@ def error_json(code: str, message: str, field: str = "") -> Json:
 
 
 def market_json(view: MarketView) -> Json:
-    """`best_bid` and `best_ask` are those of the first outcome; `best_bids` and `best_asks` of both, in order."""
+    """`best_bid` and `best_ask` are those of the first outcome; `best_bids` and `best_asks` of all, in order."""
     market = view.market
     return {
         "slug": market.slug,
@@ -72,10 +72,13 @@ def market_json(view: MarketView) -> Json:
         "tick_size": format_micros(market.tick),
         "min_size": format_micros(market.min_size),
         "venue": market.venue,
+        "kind": market.kind,
+        "size_step": format_micros(market.size_step),
+        "min_notional": format_micros(market.min_notional) if market.min_notional else None,
         "best_bid": _price_or_none(view.best_bids[0]),
         "best_ask": _price_or_none(view.best_asks[0]),
-        "best_bids": [_price_or_none(price) for price in view.best_bids],
-        "best_asks": [_price_or_none(price) for price in view.best_asks],
+        "best_bids": [_price_or_none(price) for price in view.best_bids[: len(market.outcomes)]],
+        "best_asks": [_price_or_none(price) for price in view.best_asks[: len(market.outcomes)]],
         "state": view.state.value,
         "accepting_orders": market.accepting,
     }
@@ -279,6 +282,7 @@ def markets_text(views: Sequence[MarketView]) -> str:
     rows = [
         (
             view.market.slug,
+            view.market.venue,
             "/".join(view.market.outcomes),
             _dash(view.best_bids[0]),
             _dash(view.best_asks[0]),
@@ -289,7 +293,7 @@ def markets_text(views: Sequence[MarketView]) -> str:
         )
         for view in views
     ]
-    headers = ("market", "outcomes", "bid", "ask", "tick", "min", "feed", "question")
+    headers = ("market", "venue", "outcomes", "bid", "ask", "tick", "min", "feed", "question")
     return table(headers, rows, right=("bid", "ask", "tick", "min"))
 
 

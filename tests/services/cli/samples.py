@@ -22,6 +22,27 @@ def market_view() -> MarketView:
     return MarketView(MARKET, (480_000, 0), (0, 520_000), FeedState.LIVE)
 
 
+SPOT_MARKET = Market(
+    venue="ccxt",
+    condition_id="ccxt:BTC/USDT",
+    slug="ccxt:BTC/USDT",
+    question="BTC paid in USDT",
+    outcomes=("BTC/USDT",),
+    token_ids=("ccxt:BTC/USDT",),
+    tick=10_000,
+    min_size=10,
+    kind="spot",
+    price_max=10**12,
+    size_step=10,
+    min_notional=5_000_000,
+)
+
+
+def spot_view() -> MarketView:
+    """One instrument: the second place of the tops says nothing."""
+    return MarketView(SPOT_MARKET, (64_000_000_000, 0), (64_000_010_000, 0), FeedState.LIVE)
+
+
 def fill(size: int = 10_000_000, **changes: Any) -> Fill:
     """A fill of the sample order; `changes` replaces fields."""
     made = Fill(

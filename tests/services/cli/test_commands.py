@@ -38,14 +38,24 @@ from common.messages import (
     WatchReport,
 )
 from common.reasons import Reason
-from common.settings import ROOT
+from common.settings import ROOT, Account, Wallet, load_settings
 from common.topology import PROCESSES
 from common.types import OrderType, Side, Status, TimeInForce
 from services.cli.client import Client, Unavailable
-from services.cli.commands import main, parse_tif, parse_word
+from services.cli.commands import first_accounts, main, parse_tif, parse_word
 from services.cli.options import Session
 from tests.services.cli.fake_bus import Answer, FakeBus, FakeClock
-from tests.services.cli.samples import book_report, fill, filled_order, heartbeat, market_view, order, position, watched
+from tests.services.cli.samples import (
+    book_report,
+    fill,
+    filled_order,
+    heartbeat,
+    market_view,
+    order,
+    position,
+    spot_view,
+    watched,
+)
 
 PLACE = [
     "order",
@@ -97,7 +107,8 @@ class Typed:
     @contextmanager
     def connect(self, _owner: str) -> Iterator[Session]:
         clock = FakeClock()
-        yield Session(Client(self.bus, clock=clock, pause=clock.pause), "default")
+        accounts = {"polymarket": "default", "ccxt": "spot"}
+        yield Session(Client(self.bus, clock=clock, pause=clock.pause), "default", venue_accounts=accounts)
 
     def __call__(self, *argv: str) -> tuple[int, str, str]:
         code = main(argv, self.connect)
@@ -298,6 +309,46 @@ def test_the_default_account_is_the_first_of_the_settings(typed: Typed) -> None:
     body = typed.bus.asked[0][1]
     assert isinstance(body, PlaceOrder)
     assert body.account == "default"
+
+
+@pytest.mark.parametrize(
+    ("options", "account", "venue"),
+    [
+        ([], "default", ""),
+        (["--venue", "ccxt"], "spot", "ccxt"),
+        (["--venue", "nowhere"], "default", "nowhere"),
+        (["--venue", "ccxt", "--account", "default"], "default", "ccxt"),
+    ],
+)
+def test_the_venue_names_the_account_unless_one_is_given(
+    typed: Typed, options: list[str], account: str, venue: str
+) -> None:
+    """Without either it is the first account, on whichever venue that trades."""
+    typed(*PLACE, *options)
+
+    [command] = [body for _, body, _ in typed.bus.asked if isinstance(body, PlaceOrder)]
+    assert (command.account, command.venue) == (account, venue)
+
+
+def test_a_spot_market_needs_no_outcome(typed: Typed) -> None:
+    typed("order", "place", "--market", "ccxt:BTC/USDT", "--side", "buy", "--price", "64000.5", "--size", "0.001")
+
+    [command] = [body for _, body, _ in typed.bus.asked if isinstance(body, PlaceOrder)]
+    assert (command.outcome, command.price, command.size) == ("", 64_000_500_000, 1_000)
+
+
+def test_markets_of_one_venue(typed: Typed) -> None:
+    """Every venue by default; the demo has one, as no other has a wallet."""
+
+    def two_venues(body: Message) -> Answer:
+        return MarketsReport(body.request_id, [market_view(), spot_view()]) if isinstance(body, GetMarkets) else body
+
+    typed.bus = FakeBus(two_venues)
+
+    assert [row["venue"] for row in typed.json("markets")[1]] == ["polymarket", "ccxt"]
+    [spot] = typed.json("markets", "--venue", "ccxt")[1]
+    assert (spot["slug"], spot["outcomes"], spot["kind"]) == ("ccxt:BTC/USDT", ["BTC/USDT"], "spot")
+    assert typed.json("markets", "--venue", "exchange") == (ExitCode.OK, [])
 
 
 def test_cancel_all_without_account_is_every_account(typed: Typed) -> None:
@@ -537,3 +588,15 @@ def test_an_empty_value_is_a_mistake_and_not_another_scope(option: str, capsys: 
     error = json.loads(capsys.readouterr().out)["error"]
     assert (code, error["code"]) == (ExitCode.REFUSED, Reason.BAD_REQUEST)
     assert error["field"] == option.removeprefix("--").replace("-", "_")
+
+
+def test_the_first_account_on_each_venue() -> None:
+    wallets = (Wallet(name="main"), Wallet(name="coins", venue="exchange"))
+    accounts = tuple(
+        Account(name=name, wallet=wallet) for name, wallet in [("b", "main"), ("a", "main"), ("c", "coins")]
+    )
+    settings = load_settings(ROOT / "deploy" / "config" / "demo.toml").model_copy(
+        update={"wallets": wallets, "accounts": accounts}
+    )
+
+    assert first_accounts(settings) == {"polymarket": "b", "exchange": "c"}

@@ -23,6 +23,7 @@ from tests.services.cli.samples import (
     market_view,
     order,
     position,
+    spot_view,
     watched,
 )
 
@@ -108,7 +109,23 @@ def test_a_market_has_every_member_of_the_contract_and_null_for_an_empty_side() 
     assert (shown["best_bid"], shown["best_ask"]) == ("0.48", None)
     assert (shown["best_bids"], shown["best_asks"]) == (["0.48", None], [None, "0.52"])
     assert (shown["tick_size"], shown["min_size"]) == ("0.01", "5")
+    assert (shown["kind"], shown["size_step"], shown["min_notional"]) == ("binary", "0.01", None)
     assert shown["outcomes"] == ["Up", "Down"]
+
+
+def test_a_spot_market_has_one_of_everything() -> None:
+    shown = render.market_json(spot_view())
+
+    assert (shown["venue"], shown["kind"], shown["outcomes"]) == ("ccxt", "spot", ["BTC/USDT"])
+    assert (shown["best_bid"], shown["best_bids"], shown["best_asks"]) == ("64000", ["64000"], ["64000.01"])
+    assert (shown["tick_size"], shown["size_step"], shown["min_size"]) == ("0.01", "0.00001", "0.00001")
+    assert shown["min_notional"] == "5"
+
+
+def test_the_list_of_markets_names_the_venue_of_each() -> None:
+    _, first, second = render.markets_text([market_view(), spot_view()]).splitlines()
+
+    assert (first.split()[:2], second.split()[:2]) == (["btc-15m-1", "polymarket"], ["ccxt:BTC/USDT", "ccxt"])
 
 
 def test_a_book_shows_levels_as_exact_decimals() -> None:
