@@ -57,7 +57,7 @@ def test_the_search_finds_a_secret_in_every_spelling(tmp_path: Path, spell: Call
 
 
 def test_a_full_run_leaves_no_secret_anywhere() -> None:
-    with group() as processes:
+    with group(mirror__market_count="4") as processes:
         folder = processes.folder / "secrets"
         write_secret(folder / "main.key", KEY.hex().encode())
         write_secret(folder / "polymarket_sim.secret", VENUE_SECRET.hex().encode())
