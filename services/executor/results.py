@@ -24,7 +24,7 @@ from common.messages import (
     WalletReady,
 )
 from common.reasons import Reason
-from common.types import ONE, FeedState, Outcome, Side
+from common.types import ONE, FeedState, Outcome, RetryClass, Side
 from common.venues.polymarket.amounts import FINEST_TICK
 from services.executor import differences, sweeping
 from services.executor.actions import Action
@@ -39,9 +39,32 @@ from services.executor.wallets import ask_lists, wallet_known
 
 KILLED = frozenset({Reason.FOK_NOT_FILLED, Reason.FAK_NOT_FILLED, Reason.FENCED})
 """Refusals that mean: taken note of and over. The user channel calls the first two a cancellation as well."""
-NOT_NOW = frozenset({Reason.VENUE_RATE_LIMIT, Reason.VENUE_UNAVAILABLE, Reason.OVERLOADED})
-"""Refusals that say nothing about the order: the same bytes may go out again."""
-OURS = frozenset({Reason.HALTED, Reason.DEADLINE_PASSED, Reason.DIGEST_MISMATCH, Reason.BAD_REQUEST, *NOT_NOW})
+NOT_NOW = frozenset(
+    {
+        Reason.VENUE_RATE_LIMIT,
+        Reason.VENUE_UNAVAILABLE,
+        Reason.VENUE_RESTARTING,
+        Reason.OVERLOADED,
+        Reason.BUDGET_EXHAUSTED,
+        Reason.SIGNING_LIMIT,
+        Reason.DEAD_MAN_UNHEALTHY,
+    }
+)
+"""Refusals that say nothing about the order and pass by themselves: the same bytes may go out again."""
+OURS = frozenset(
+    {
+        Reason.HALTED,
+        Reason.DEADLINE_PASSED,
+        Reason.DIGEST_MISMATCH,
+        Reason.BAD_REQUEST,
+        Reason.CLOCK_SKEW,
+        Reason.VENUE_DISABLED,
+        Reason.VENUE_BLOCKED,
+        Reason.VENUE_CANCEL_ONLY,
+        Reason.VENUE_POST_ONLY,
+        *NOT_NOW,
+    }
+)
 """Refusals that are not the venue's judgement of the order: they do not count as rejects in a row."""
 FILL_MAX = 10**15
 """A fill of more than a billion shares or dollars is no fill, and sums of such would leave 64 bits."""
@@ -161,7 +184,8 @@ def _refused(desk: Desk, order: Order, result: PlaceResult) -> None:
 def _try_later(desk: Desk, order: Order, result: PlaceResult) -> bool:
     """A venue that says `not now` is asked again with the same bytes, within the order's deadline."""
     execution = desk.config.execution
-    if result.code not in NOT_NOW or order.state is not State.SUBMITTING or order.tries >= execution.max_retry_attempts:
+    passes = result.code in NOT_NOW or result.retry is RetryClass.AFTER
+    if not passes or order.state is not State.SUBMITTING or order.tries >= execution.max_retry_attempts:
         return False
     pause_ns = max(result.retry_after_ms * MS, execution.retry_base_delay_ms * MS << order.tries)
     if desk.now.mono_ns + pause_ns >= order.deadline_mono:

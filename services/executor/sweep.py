@@ -185,22 +185,27 @@ class Sweep(msgspec.Struct, array_like=True, gc=False):
     @property
     def is_zero(self) -> bool:
         """Nothing known is open, and every wallet has said so since the last cancel was answered."""
-        return not self.resting and all(spot.clean and not spot.cancels and not spot.again for spot in self.spots)
+        return not self.resting and all(spot.clean for spot in self.spots)
 
-    def move(self, now: Now, until_mono: int) -> bool:
-        """Step the phase; `until_mono` is when the last place in doubt dies. True when the phase changed."""
+    def move(self, now: Now, until_mono: int, *, looking: bool) -> bool:
+        """Step the phase; True when it changed. `looking`: places in doubt are being looked up."""
         before = self.phase
         if self.phase is Phase.CANCELLING and self.is_zero:
             self.phase, self.zero_ns = Phase.ZERO, now.wall_ns
         if self.phase is Phase.ZERO:
             self.until_mono = until_mono
-            if not self.doubted or (self.last_look and self.is_zero):
+            if not self.doubted or (self.last_look and self.is_zero and not looking):
                 self.phase, self.final_ns = Phase.FINAL, now.wall_ns
-            elif not self.last_look and now.mono_ns >= until_mono:
-                self.last_look = True
-                for spot in self.spots:
-                    spot.stir()
         return self.phase is not before
+
+    def begins_last_look(self, now: Now) -> bool:
+        """No request of a place in doubt can be on its way any more: what the venue shows now is the end of it."""
+        if self.phase is not Phase.ZERO or self.last_look or now.mono_ns < self.until_mono:
+            return False
+        self.last_look = True
+        for spot in self.spots:
+            spot.stir()
+        return True
 
     def next_due(self, asking: Container[Key]) -> int | None:
         dues = [due for spot in self.spots if (due := spot.due(asking)) is not None]

@@ -174,11 +174,19 @@ def advance(desk: Desk) -> None:
             due = spot.due(desk.sweeps.asking.values())
             if due is not None and due <= desk.now.mono_ns:
                 _next(desk, sweep, spot)
-        if sweep.move(desk.now, _until_mono(desk, sweep)):
-            if sweep.phase is Phase.FINAL:
-                _end(desk, sweep, Phase.FINAL)
-            else:
-                _publish(desk, sweep)
+        _move(desk, sweep)
+
+
+def _move(desk: Desk, sweep: Sweep) -> None:
+    looking = sweep.last_look and any(order.lookup_action for order in _orders(desk, sweep.doubted))
+    if sweep.move(desk.now, _until_mono(desk, sweep), looking=looking):
+        if sweep.phase is Phase.FINAL:
+            _end(desk, sweep, Phase.FINAL)
+            return
+        _publish(desk, sweep)
+    if sweep.begins_last_look(desk.now):
+        for order in _orders(desk, sweep.doubted):
+            desk.look_up(order)
 
 
 def _until_mono(desk: Desk, sweep: Sweep) -> int:

@@ -14,6 +14,7 @@ from common.effects import Origin, Send, Settle
 from common.messages import (
     Cancel,
     CancelResult,
+    CancelWallet,
     Message,
     OpenOrdersResult,
     OrderLookup,
@@ -22,6 +23,8 @@ from common.messages import (
     QueryOpenOrders,
     QueryOrder,
     QueryTrades,
+    SweepChanged,
+    SweepView,
     TradesResult,
     VenueFill,
     VenueOrder,
@@ -58,9 +61,15 @@ class LyingVenue:
         self.arrivals = 0
         self.covered: set[str] = set()
         """Orders whose cancel was answered to the client: no place of them may leave any more."""
+        self.sweeps: dict[str, SweepView] = {}
+        """The last word about each sweep."""
+        self._through: dict[str, int] = {}
+        """The last order a wallet-wide cancel is about, by action id."""
+        self.scopes: dict[str, tuple[str, int]] = {}
+        """Account and last order of each cancel-all, by its sweep's id."""
         self._inbox: list[tuple[Message, bool]] = []
         self._news: list[tuple[Message, Origin]] = []
-        self._late: list[tuple[int, Place]] = []
+        self._late: list[tuple[int, Place | CancelWallet]] = []
         self._fenced: set[str] = set()
         self._live = True
         self._places = 0
@@ -72,9 +81,13 @@ class LyingVenue:
             if isinstance(effect, Send):
                 if isinstance(effect.body, Place):
                     assert effect.body.venue_order_id not in self.covered, "a place after its cancel"
+                if isinstance(effect.body, CancelWallet):
+                    self._through[effect.body.action_id] = self.driver.core.desk.last_order
                 self._inbox.append((effect.body, False))
             elif isinstance(effect, Settle):
                 self._inbox = [row for row in self._inbox if getattr(row[0], "action_id", "") != effect.key]
+        for change in self.driver.of(SweepChanged):
+            self._check_sweep(change.sweep)
 
     def do(self, message: Message, origin: Origin) -> None:
         self.driver.do(message, origin)
@@ -94,10 +107,27 @@ class LyingVenue:
             ms -= step
             self.driver.wait(step)
             self.collect()
-            due = [place for at, place in self._late if at <= self.driver.now.mono_ns]
+            due = [request for at, request in self._late if at <= self.driver.now.mono_ns]
             self._late = [row for row in self._late if row[0] > self.driver.now.mono_ns]
-            for place in due:
-                self._arrive(place)
+            for request in due:
+                if isinstance(request, Place):
+                    self._arrive(request)
+                else:
+                    self._sweep_wallet(request)
+
+    def _check_sweep(self, view: SweepView) -> None:
+        """What it says is true when it says it: at ZERO only orders it names may be open, at FINAL none."""
+        self.sweeps[view.sweep_id] = view
+        _, through = self.scopes.setdefault(view.sweep_id, (view.account, self.driver.core.desk.last_order))
+        if view.phase not in ("ZERO", "FINAL"):
+            return
+        doubted = {row.order_id for row in view.in_doubt} if view.phase == "ZERO" else set()
+        for true in self.orders.values():
+            order = self.driver.core.desk.oms.by_venue_id(true.venue_id)
+            assert order is not None
+            covered = order.number <= through and view.account in ("", order.account)
+            if true.status == "LIVE" and covered:
+                assert order.order_id in doubted, f"{view.sweep_id} says {view.phase}, {order.order_id} is open"
 
     # --- the truth ---
 
@@ -177,13 +207,15 @@ class LyingVenue:
         """The gateway takes one thing from its inbox: cancels first, as in life."""
         if not self._inbox:
             return
-        cancels = [index for index, (body, _) in enumerate(self._inbox) if isinstance(body, Cancel)]
+        cancels = [index for index, (body, _) in enumerate(self._inbox) if isinstance(body, Cancel | CancelWallet)]
         body, repeat = self._inbox.pop(cancels[0] if cancels else self.rng.randrange(len(self._inbox)))
         match body:
             case Place():
                 self._serve_place(body, repeat, honest)
             case Cancel():
                 self._serve_cancel(body, honest)
+            case CancelWallet():
+                self._serve_cancel_wallet(body, honest)
             case QueryOrder():
                 self._serve_lookup(body, honest)
             case QueryOpenOrders() | QueryTrades():
@@ -256,6 +288,34 @@ class LyingVenue:
         if fate != "ok":
             result = CancelResult(cancel.action_id, Outcome.UNKNOWN, Reason.VENUE_UNKNOWN_OUTCOME, "reset")
         self._news.append((result, RESULTS))
+
+    def _serve_cancel_wallet(self, action: CancelWallet, honest: bool) -> None:
+        fate = "ok" if honest else self.rng.choice(["ok", "ok", "ok", "lost answer", "lost request", "late", "busy"])
+        canceled = self._sweep_wallet(action) if fate in ("ok", "lost answer") else []
+        result = CancelResult(action.action_id, Outcome.DONE, Reason.OK, "", canceled)
+        if fate == "late":
+            at = self.driver.now.mono_ns + self.rng.randrange(LIFE_MS - 1_000) * 1_000_000
+            self._late.append((at, action))
+        if fate == "busy":
+            code = Reason.BUDGET_EXHAUSTED
+            result = CancelResult(action.action_id, Outcome.REFUSED, code, "busy", retry_after_ms=300)
+        elif fate != "ok":
+            result = CancelResult(action.action_id, Outcome.UNKNOWN, Reason.VENUE_UNKNOWN_OUTCOME, "reset")
+        self._news.append((result, RESULTS))
+
+    def _sweep_wallet(self, action: CancelWallet) -> list[str]:
+        """Everything that rests goes; none of it was placed after the command."""
+        canceled = []
+        for true in self.orders.values():
+            if true.status != "LIVE":
+                continue
+            order = self.driver.core.desk.oms.by_venue_id(true.venue_id)
+            assert order is not None
+            assert order.number <= self._through[action.action_id], f"{order.order_id} came after the cancel-all"
+            true.status = "CANCELED"
+            self._tell(true, "CANCELLATION")
+            canceled.append(true.venue_id)
+        return canceled
 
     def _serve_lookup(self, query: QueryOrder, honest: bool) -> None:
         now_ns = self.driver.now.wall_ns

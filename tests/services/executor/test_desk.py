@@ -17,9 +17,9 @@ STEPS = 120
 SEEDS = 150
 
 
-def _client(venue: LyingVenue, rng: Random) -> None:
+def _client(venue: LyingVenue, rng: Random, cancel_alls: float) -> None:
     driver = venue.driver
-    choice = rng.random()
+    choice = rng.random() - 0.05 + cancel_alls
     if choice < 0.7:
         driver.place(
             "" if rng.random() < 0.5 else f"id-{rng.randrange(40)}",
@@ -41,9 +41,10 @@ def _note_covered(venue: LyingVenue) -> None:
             venue.covered.add(venue.driver.order(order_id).venue_order_id)
 
 
-def run_seed(seed: int) -> LyingVenue:
+def run_seed(seed: int, cancel_alls: float = 0.05, *, wallet_cancel: bool = False) -> LyingVenue:
+    """`cancel_alls`: which part of what clients do are such."""
     rng = Random(seed)
-    venue = LyingVenue(Driver(), seed)
+    venue = LyingVenue(Driver(wallet_cancel=wallet_cancel), seed)
     for _ in range(STEPS):
         move = rng.choices(
             ["client", "serve", "news", "match", "settle", "time", "crash", "cut", "reconnect"],
@@ -51,7 +52,7 @@ def run_seed(seed: int) -> LyingVenue:
         )[0]
         match move:
             case "client":
-                _client(venue, rng)
+                _client(venue, rng, cancel_alls)
             case "serve":
                 venue.serve()
             case "news":
@@ -76,7 +77,10 @@ def run_seed(seed: int) -> LyingVenue:
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_the_end_is_the_venues_truth(seed: int) -> None:
     """Every order is resolved, every fill counted once at its true stage, nothing exists twice or unseen."""
-    venue = run_seed(seed)
+    check_end(run_seed(seed))
+
+
+def check_end(venue: LyingVenue) -> None:
     desk = venue.driver.core.desk
     orders = {order.venue_order_id: order for order in desk.oms.rows()}
 
@@ -84,6 +88,9 @@ def test_the_end_is_the_venues_truth(seed: int) -> None:
     for venue_id, order in orders.items():
         truth = venue.orders.get(venue_id)
         assert order.state not in (State.SUBMITTING, State.UNKNOWN, State.RECALLED, State.CANCELLING)
+        if order.cancel_asked and venue_id not in venue.covered:
+            scopes = venue.scopes.values()
+            assert any(account in ("", order.account) and order.number <= through for account, through in scopes)
         if truth is None:
             assert order.state in (State.REJECTED, State.CANCELLED)
             assert order.matched == 0
@@ -98,6 +105,10 @@ def test_the_end_is_the_venues_truth(seed: int) -> None:
         (fill.trade_id, fill.venue_order_id, fill.size, fill.cash, fill.settlement) for fill in venue.fills.values()
     }
     assert unexplained(desk.positions, venue.driver.fills()) == []
+    assert {view.phase for view in venue.sweeps.values()} <= {"FINAL", "DROPPED"}
+    assert not desk.sweeps.running
+    assert not desk.sweeps.holds
+    assert not desk.sweeps.asking
 
 
 def test_the_runs_reach_what_they_are_meant_to_reach() -> None:
