@@ -67,7 +67,9 @@ class VenuePolymarket(Section):
     """Where Polymarket (or its simulator) is. Off loopback every URL must use TLS.
 
     market_data reads `market_ws_url`, `gamma_url` and `feed_clob_url` ("": the same as `clob_url`); orders go to
-    `clob_url`, `user_ws_url` and `data_url`. In paper mode these are two places.
+    `clob_url`, `user_ws_url` and `data_url`. In paper mode these are two places. `duplicate_refused` is how long
+    the venue refuses an order id it has seen (forever, while_open, never): only at forever is a place of unknown
+    outcome ever sent again.
     """
 
     clob_url: str
@@ -78,6 +80,7 @@ class VenuePolymarket(Section):
     feed_clob_url: str = ""
     chain_id: int = 137
     protocol_version: int = Field(default=2, ge=1, le=3)
+    duplicate_refused: str = Field(default="forever", pattern="^(forever|while_open|never)$")
 
     @field_validator("clob_url", "market_ws_url", "user_ws_url", "gamma_url", "data_url", "feed_clob_url")
     @classmethod
