@@ -15,6 +15,7 @@ from typing import NamedTuple
 from common.errors import ConfigError
 from common.secrets import read_secret, write_secret
 from common.settings import Mode, Settings, Wallet
+from common.venues.capabilities import VenueKind
 from common.venues.polymarket.credentials import parse_wallet_key
 from common.venues.polymarket.signing import Signer
 from services.polymarket_sim.keys import SECRET_FILE, KeyName, derive_key, parse_server_secret
@@ -58,7 +59,8 @@ def provision(settings: Settings, given: GivenSecrets) -> list[str]:
     if settings.mode is not Mode.LIVE:
         # A real key has no business at a simulated venue: it is dropped, not stored.
         note = ["POLYMARKET_ variables are not used in this mode"] if given.any() else []
-        return note + [line for wallet in settings.wallets for line in _simulated(settings, wallet)]
+        simulated = [wallet for wallet in settings.wallets if wallet.venue == VenueKind.POLYMARKET]
+        return note + [line for wallet in simulated for line in _simulated(settings, wallet)]
     return _store(settings, given) if given.any() else []
 
 
