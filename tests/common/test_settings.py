@@ -67,6 +67,10 @@ def test_the_environment_overrides_a_key(monkeypatch: pytest.MonkeyPatch) -> Non
         ("POLYEXEC_WALLETS", '[{"name": "main", "venue": "kalshi"}]', "wallets"),
         ("POLYEXEC_WALLETS", '[{"name": "main", "funder": "0x12"}]', "wallets.0.funder"),
         ("POLYEXEC_WALLETS", '[{"name": "main", "signature_type": 2}]', "wallets.0"),
+        ("POLYEXEC_GATEWAY__SIGNER", "somewhere", "gateway.signer"),
+        ("POLYEXEC_SIGNER__NOTIONAL_PER_MINUTE", "-1", "signer.notional_per_minute"),
+        ("POLYEXEC_SIGNER__NOTIONAL_PER_MINUTE", "1e3", "signer.notional_per_minute"),
+        ("POLYEXEC_SIGNER__NOTIONAL_PER_MINUTE", "", "signer.notional_per_minute"),
         ("POLYEXEC_MODE", "fantasy", "mode"),
     ],
 )
@@ -103,6 +107,25 @@ def test_relations_between_accounts_and_wallets_hold(tmp_path: Path) -> None:
     file.write_text(DEMO.read_text().replace('wallet = "main"', 'wallet = "other"'))
     with pytest.raises(ConfigError, match="unknown wallet"):
         load_settings(file)
+
+
+def test_a_signer_runs_when_the_keys_have_a_process_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "signer" not in load_settings(DEMO).processes
+    monkeypatch.setenv("POLYEXEC_GATEWAY__SIGNER", "process")
+    monkeypatch.setenv("POLYEXEC_SIGNER__NOTIONAL_PER_MINUTE", "12.5")
+    found = load_settings(DEMO)
+    assert found.processes.index("signer") < found.processes.index("gateway")
+    assert found.signer.limit == 12_500_000
+
+
+def test_a_deposit_wallet_needs_version_2(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = '[{"name": "main", "signature_type": 3, "funder": "0x' + "11" * 20 + '"}]'
+    monkeypatch.setenv("POLYEXEC_WALLETS", row)
+    assert load_settings(DEMO).wallets[0].signature_type == 3
+    monkeypatch.setenv("POLYEXEC_POLYMARKET__PROTOCOL_VERSION", "1")
+    with pytest.raises(ConfigError, match="signature_type 3") as refused:
+        load_settings(DEMO)
+    assert refused.value.key == "wallets"
 
 
 def test_the_mode_chooses_the_file() -> None:

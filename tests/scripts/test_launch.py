@@ -63,6 +63,24 @@ def test_the_group_inherits_settings_and_paths_and_no_secret(make_settings: Make
     assert not {"x", "y"} & set(env.values())
 
 
+def test_a_signer_is_started_when_the_settings_ask_for_one(make_settings: MakeSettings) -> None:
+    settings = make_settings()
+    asked = settings.model_copy(update={"gateway": settings.gateway.model_copy(update={"signer": "process"})})
+
+    assert launch.group_environment(settings, {})["PX_SIGNER"] == "false"
+    assert launch.group_environment(asked, {})["PX_SIGNER"] == "true"
+
+
+def test_what_runs_is_decided_by_the_settings_of_the_start(make_settings: MakeSettings) -> None:
+    settings = make_settings()
+
+    assert "signer" not in launch.running_processes(settings, {})
+    assert "signer" in launch.running_processes(settings, {"mode": "demo", "gateway": {"signer": "process"}})
+    live = launch.running_processes(settings, {"mode": "live", "gateway": {"signer": "process"}})
+    assert "signer" in live
+    assert "exchange" not in live
+
+
 def test_the_commands_to_try_name_a_real_market_and_its_price() -> None:
     view = market_view()
     two_sided = MarketView(view.market, (480_000, 480_000), (520_000, 520_000), view.state)

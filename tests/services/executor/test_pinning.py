@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from common.effects import Now
 from common.messages import WalletReady
-from common.types import Side, TimeInForce
+from common.types import OrderType, Side, TimeInForce
 from common.venues.polymarket.amounts import Amounts
-from common.venues.polymarket.orders import SALT_MAX
+from common.venues.polymarket.orders import SALT_MAX, OrderV1, order_id
 from common.venues.polymarket.pinned import PinnedOrder, decode_pinned
 from services.executor.pinning import Pinned, pin, salt_of
 from tests.services.executor.driver import ADDRESS, UP
@@ -23,6 +23,7 @@ class Ordered(NamedTuple):
 
     number: int = 1
     side: Side = Side.SELL
+    order_type: OrderType = OrderType.LIMIT
     tif: TimeInForce = TimeInForce.GTC
     post_only: bool = True
     expire_ns: int = 0
@@ -78,3 +79,13 @@ def test_the_venue_retires_a_gtd_order_a_minute_early() -> None:
 def test_positions_of_protocol_v2_are_signed_for_exchange_v3() -> None:
     assert decode_pinned(_pin(token="12").pinned).version == 3
     assert decode_pinned(_pin(version=3).pinned).version == 3
+
+
+def test_orders_of_version_1_are_pinned_when_the_settings_say_so_and_positions_still_for_v3() -> None:
+    pinned = _pin(version=1, tif=TimeInForce.GTD, expire_ns=1_790_000_300_900_000_000)
+    order = decode_pinned(pinned.pinned)
+
+    assert isinstance(order.order, OrderV1)
+    assert order.order.expiration == 1_790_000_360
+    assert pinned.venue_order_id == order_id(order.order, 137, True, 1)
+    assert decode_pinned(_pin(version=1, token="12").pinned).version == 3
