@@ -14,7 +14,7 @@ import logging
 import re
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from enum import StrEnum
@@ -50,6 +50,10 @@ class Limits(NamedTuple):
     connections: Mapping[Lane, int]
 
 
+Tap = Callable[[str], bool]
+"""Told the lane of every answer; True throws it away, as if the connection had broken (tests, conformance kit)."""
+
+
 class Answer(NamedTuple):
     """What one call came to. `failure` is None when `value` is the venue's answer; times are 0 if not reached."""
 
@@ -65,8 +69,9 @@ class Answer(NamedTuple):
 class _Call:
     """What happens to one call while ccxt works on it."""
 
-    def __init__(self, lane: Lane) -> None:
+    def __init__(self, lane: Lane, tap: Tap | None) -> None:
         self.lane = lane
+        self.tap = tap
         self.requests = 0
         self.reply: Reply | None = None
         self.raw: object = None
@@ -143,6 +148,8 @@ class _Session:
         call.answered_ns = time.time_ns()
         if isinstance(outcome, HttpFailure):
             raise _Broken(_failure_of(outcome))
+        if call.tap is not None and call.tap(call.lane.value):
+            raise _Broken(NoAnswer("RESET: the answer was thrown away"))
         call.first_byte_ns = outcome.first_byte_ns
         yield _Response(outcome)
 
@@ -162,6 +169,14 @@ class _Session:
         for client in self._clients.values():
             await client.close()
 
+    async def drop(self) -> None:
+        for client in self._clients.values():
+            await client.drop()
+
+    def renew(self) -> None:
+        for client in self._clients.values():
+            client.renew()
+
 
 def _failure_of(failure: HttpFailure) -> Failure:
     if failure.kind is FailureKind.NOT_SENT:
@@ -179,6 +194,8 @@ class CcxtClient:
         self.venue = row.name
         self.dialect: Dialect = dialect_of(row.exchange)
         self.listing = Listing({}, {})
+        self.tap: Tap | None = None
+        self.difference_ms = 0
         self._row = row
         self._limits = limits
         self._credentials = credentials
@@ -222,17 +239,28 @@ class CcxtClient:
             await exchange.close()
         await self._session.close()
 
+    async def drop(self) -> None:
+        """Cut every connection; the next request opens its own."""
+        await self._session.drop()
+
+    def renew(self) -> None:
+        """Fresh connections from here on."""
+        self._session.renew()
+
     # --- calls ---
 
     async def ask(self, lane: Lane, method: str, *arguments: object) -> Answer:
         """Call one unified method of ccxt. Instruments must have been loaded: ccxt would ask for them otherwise."""
         asked_ns = time.time_ns()
         if self._exchange is None or not self.listing.markets:
-            return Answer(None, None, NotSent(f"the instruments of {self.venue} are not known yet"), asked_ns)
-        return await self._ask(lane, method, *arguments)
+            return Answer(None, None, self.not_loaded(), asked_ns)
+        return await self._ask(lane, method, *arguments, tap=self.tap)
 
-    async def _ask(self, lane: Lane, method: str, *arguments: object) -> Answer:
-        call = _Call(lane)
+    def not_loaded(self) -> NotSent:
+        return NotSent(f"the instruments of {self.venue} are not known yet")
+
+    async def _ask(self, lane: Lane, method: str, *arguments: object, tap: Tap | None = None) -> Answer:
+        call = _Call(lane, tap)
         asked_ns = time.time_ns()
         token = _CALL.set(call)
         value: Any = None
@@ -275,8 +303,14 @@ class CcxtClient:
         if answer.failure is not None:
             return answer, 0
         middle_ms = (answer.sent_ns + answer.answered_ns) // 2_000_000
-        self._exchange.options["timeDifference"] = middle_ms - answer.value
+        self.count_by(middle_ms - answer.value)
         return answer, answer.value * 1_000_000
+
+    def count_by(self, difference_ms: int) -> None:
+        """Our clock is so much ahead of the venue's: requests carry the venue's time."""
+        self.difference_ms = difference_ms
+        if self._exchange is not None:
+            self._exchange.options["timeDifference"] = difference_ms
 
 
 def _failure_in(call: _Call, error: Exception) -> Failure:

@@ -28,6 +28,16 @@ class Listing(NamedTuple):
     refusals: dict[str, Refusal]
 
 
+def base_of(symbol: str) -> str:
+    """What is traded, of a unified word such as BTC/USDT."""
+    return symbol.partition("/")[0]
+
+
+def quote_of(symbol: str) -> str:
+    """What it is paid in."""
+    return symbol.partition("/")[2]
+
+
 def list_markets(venue: str, symbols: Sequence[str], found: Mapping[str, Fields]) -> Listing:
     """One refused symbol does not hold up the others. The first symbol's money is the wallet's."""
     listing = Listing({}, {})

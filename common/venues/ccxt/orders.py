@@ -63,13 +63,19 @@ def ticket_of(order: PlainOrder, market: Market) -> Ticket:
     return Ticket(symbol, order.side.value.lower(), format_micros(order.size), format_micros(order.price), params)
 
 
+class Executed(NamedTuple):
+    """What an order gave and got so far; money rounded against us."""
+
+    making: int
+    taking: int
+
+
 class Seen(NamedTuple):
     """An order as the venue shows it: under our id, and under its own."""
 
     order: VenueOrder
     venue_key: str
-    cost: str
-    rests: bool
+    executed: Executed
 
 
 def seen_order(fields: Fields, venue: str, symbol: str) -> Seen:
@@ -89,22 +95,23 @@ def seen_order(fields: Fields, venue: str, symbol: str) -> Seen:
         filled,
         _ns(fields, default=0),
     )
-    return Seen(order, _text(fields, "id"), _text(fields, "cost", "0"), rests)
+    return Seen(order, _text(fields, "id"), _executed(fields, order.side, filled))
 
 
-class Executed(NamedTuple):
-    """What an order gave and got at once."""
-
-    making: int
-    taking: int
-
-
-def executed(seen: Seen) -> Executed:
-    """Money rounded against us: what was paid up, what was received down."""
-    filled = seen.order.filled_size
-    if seen.order.side is Side.BUY:
-        return Executed(micros_up(seen.cost, "cost"), filled)
-    return Executed(filled, micros_down(seen.cost, "cost"))
+def _executed(fields: Fields, side: Side, filled: int) -> Executed:
+    """Money is counted trade by trade where they are told, as the fills will be; else from the sum."""
+    rows = fields.get("trades")
+    parts = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    worth = mul_ceil if side is Side.BUY else mul_floor
+    amounts = [
+        (parse_micros(_text(row, "price"), "price"), parse_micros(_text(row, "amount"), "amount")) for row in parts
+    ]
+    if sum(size for _, size in amounts) == filled:
+        money = sum(worth(price, size) for price, size in amounts)
+    else:
+        cost = _text(fields, "cost", "0")
+        money = micros_up(cost, "cost") if side is Side.BUY else micros_down(cost, "cost")
+    return Executed(money, filled) if side is Side.BUY else Executed(filled, money)
 
 
 class OwnTrade(NamedTuple):
@@ -147,6 +154,10 @@ def trade_number(trade: OwnTrade) -> int:
     if not (trade.trade_key.isascii() and trade.trade_key.isdecimal()):
         raise Refusal(Reason.BAD_NUMBER, f"{trade.trade_key[:40]!r} is not a trade number", "id")
     return int(trade.trade_key)
+
+
+def trade_ms(trade: OwnTrade) -> int:
+    return _ns(trade.fields) // _MS
 
 
 def held_of(balances: Fields, currency: str) -> int:
