@@ -11,6 +11,7 @@ from common.errors import ConfigError
 from common.messages import Message, SignerReady
 from common.secrets import write_secret
 from common.settings import Settings
+from services.gateway.polymarket import VenueWallet, cancel_request
 from services.gateway.wallets import load_wallets, open_wallets
 from tests.services.fake_edge import FakeEdge, settings_for
 from tests.services.gateway.orders import ADDRESS, API_KEY, CREDS, KEY, pinned_order
@@ -108,3 +109,12 @@ async def test_credentials_of_another_address_than_the_signers_are_refused(folde
     with pytest.raises(ConfigError, match="derive the credentials anew") as caught:
         await open_wallets(edge.as_edge())
     assert caught.value.key.endswith("main.gateway.creds")
+
+
+def test_no_repr_of_a_wallet_or_its_parts_shows_a_secret(folder: Path) -> None:
+    wallet = load_wallets(settings_for(folder))["main"]
+    request = cancel_request(["0x" + "11" * 32], wallet, 1_790_000_000)
+    assert CREDS.passphrase in request.headers.values()
+    shown = repr([wallet, request, *(getattr(wallet, name) for name in VenueWallet.__slots__)])
+    for secret in (KEY.hex(), repr(KEY), CREDS.secret, CREDS.passphrase):
+        assert secret not in shown
