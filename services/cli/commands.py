@@ -24,7 +24,7 @@ from common.messages import WatchedEntry
 from common.reasons import Reason
 from common.settings import Settings, load_settings
 from common.types import OrderType, Side, Status, TimeInForce
-from services.cli import journal, render, steering, venue
+from services.cli import doctor, journal, render, steering, venue
 from services.cli import replay as replaying
 from services.cli.client import Bus, Client, PlaceArguments, Story, Unavailable, is_resolved, is_running
 from services.cli.options import (
@@ -100,6 +100,7 @@ app.add_typer(markets_app, name="markets")
 app.add_typer(journal.app, name="journal")
 app.add_typer(venue.app, name="venue")
 app.add_typer(steering.app)
+app.add_typer(doctor.app)
 
 LimitOption = Annotated[int, typer.Option("--limit", min=1, max=LIMIT_MAX, help="At most this many, newest first.")]
 Entries = Annotated[

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from typing import Final, TypeVar
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Final, Protocol, TypeVar
 
 from common.edge import Edge, new_request_id
 from common.errors import Refusal
@@ -81,9 +81,27 @@ ATTEMPTS_MAX: Final = 10_000
 RETRY_S: Final = 1.0
 HEALTH_TIMEOUT_S: Final = 2.0
 NOBODYS_ID: Final = "nobody"
+LOST: Final = "RESET: the answer was thrown away"
 NO_WALLET: Final = "there is no wallet {name!r} at the exchange"
 
 AnswerT = TypeVar("AnswerT", bound=Message)
+
+
+class Bus(Protocol):
+    """What the adapter needs of the bus: an Edge, or the Face of a short-lived process (visitors.py)."""
+
+    @property
+    def settings(self) -> Settings: ...
+
+    @property
+    def counters(self) -> Counter[str]: ...
+
+    @property
+    def log(self) -> Any: ...
+
+    async def request(self, owner: str, body: Message, *, timeout_s: float = 5.0, cancel: bool = False) -> Message: ...
+
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> object: ...
 
 
 class NoAnswer(Exception):
@@ -95,10 +113,18 @@ class NoAnswer(Exception):
 
 
 class ExchangeAdapter:
-    """Every wallet we have at our own exchange."""
+    """Every wallet we have at our own exchange. `tap` (tests, the conformance kit): True throws the answer away."""
 
-    def __init__(self, edge: Edge, wallets: Sequence[Wallet], *, wall_ns: Callable[[], int] = time.time_ns) -> None:
+    def __init__(
+        self,
+        edge: Bus,
+        wallets: Sequence[Wallet],
+        *,
+        wall_ns: Callable[[], int] = time.time_ns,
+        tap: Callable[[str], bool] | None = None,
+    ) -> None:
         self._edge = edge
+        self._tap = tap
         self._wallets = {wallet.name: account_of(wallet.name) for wallet in wallets}
         self._wall_ns = wall_ns
         self._timeout_s = edge.settings.gateway.request_timeout_ms / 1000
@@ -184,6 +210,8 @@ class ExchangeAdapter:
             answer = await self._edge.request(OWNER, submit_order(place, order, attempt), timeout_s=left_s)
         except TimeoutError as error:
             return unknown_place(place, str(error), Timings(received_ns, sent_ns, sent_ns))
+        if self._is_lost("place"):
+            return unknown_place(place, LOST, Timings(received_ns, sent_ns, sent_ns))
         if isinstance(answer, Refused) and answer.code is Reason.UNKNOWN_ACCOUNT:
             self._opened.discard(account)  # the exchange began anew: it is opened before the next order
         answered_ns = self._wall_ns()
@@ -349,9 +377,14 @@ class ExchangeAdapter:
             answer = await self._edge.request(OWNER, body, timeout_s=timeout_s or self._timeout_s)
         except TimeoutError as error:
             raise NoAnswer((Outcome.UNKNOWN, Reason.VENUE_UNAVAILABLE, str(error))) from None
+        if kind is not Accepted and self._is_lost("cancel" if kind is CancelAnswer else "query"):
+            raise NoAnswer((Outcome.UNKNOWN, Reason.VENUE_UNAVAILABLE, LOST))
         if not isinstance(answer, kind):
             raise NoAnswer(failure_of(answer))
         return answer
+
+    def _is_lost(self, kind: str) -> bool:
+        return self._tap is not None and self._tap(kind)
 
 
 def _not_cancelled(
