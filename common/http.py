@@ -25,6 +25,7 @@ BODY_MAX = 16 << 20
 KEEP_ALIVE_S = 30.0
 USER_AGENT = "polyexec"
 _CHUNK = 1 << 16
+URLS_MAX = 256
 
 
 class FailureKind(StrEnum):
@@ -74,10 +75,12 @@ class HttpClient:
         self.counters: Counter[str] = Counter() if counters is None else counters
         self._body_max = body_max
         self._connections = connections
+        # No `connect` limit beside `sock_connect`: it would arm a timer for every request, also on an open connection.
         self._timeout = aiohttp.ClientTimeout(
-            total=total_timeout_s, connect=connect_timeout_s, sock_connect=connect_timeout_s, ceil_threshold=3600
+            total=total_timeout_s, sock_connect=connect_timeout_s, ceil_threshold=3600
         )
         self._session = self._opened()
+        self._urls: dict[str, URL] = {}
         self._retiring: set[asyncio.Task[None]] = set()
 
     def _opened(self) -> aiohttp.ClientSession:
@@ -159,8 +162,19 @@ class HttpClient:
         except (aiohttp.ClientConnectionError, OSError) as error:
             return HttpFailure(FailureKind.RESET, _text(error))
 
+    def _url(self, path: str) -> URL:
+        """Paths are few, except those with an id in them."""
+        url = self._urls.get(path)
+        if url is None:
+            if len(self._urls) >= URLS_MAX:
+                self._urls.clear()
+            url = self._urls[path] = URL(self.base_url + path, encoded=True)
+        return url
+
     async def _read(self, answer: aiohttp.ClientResponse) -> bytes | None:
         """The whole body, or None when it is larger than allowed (the connection is closed then)."""
+        if answer.content_length is not None and answer.content_length <= self._body_max:
+            return await answer.read()
         parts: list[bytes] = []
         size = 0
         async for chunk in answer.content.iter_chunked(_CHUNK):

@@ -55,10 +55,22 @@ class Kind(StrEnum):
     QUERY = "query"
 
 
+KIND_OF: dict[type, Kind] = {
+    Place: Kind.PLACE,
+    PlaceBatch: Kind.PLACE,
+    Cancel: Kind.CANCEL,
+    CancelWallet: Kind.CANCEL,
+    QueryOrder: Kind.QUERY,
+    QueryOpenOrders: Kind.QUERY,
+    QueryTrades: Kind.QUERY,
+    QueryPositions: Kind.QUERY,
+    QueryBalances: Kind.QUERY,
+}
+"""Every action there is."""
+
+
 def kind_of(action: Action) -> Kind:
-    if isinstance(action, Place | PlaceBatch):
-        return Kind.PLACE
-    return Kind.CANCEL if isinstance(action, Cancel | CancelWallet) else Kind.QUERY
+    return KIND_OF[type(action)]
 
 
 class Job(msgspec.Struct, eq=False):
@@ -81,7 +93,7 @@ class Job(msgspec.Struct, eq=False):
     asking: int = 0
     answers: list[CancelResult] = []
     fenced: bool = False
-    waits: bool = True
+    waits: bool = False
 
     @property
     def wallet(self) -> str:

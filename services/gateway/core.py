@@ -108,6 +108,7 @@ class _Queue:
 
     def put(self, job: Job) -> None:
         self._of.setdefault(job.wallet, deque()).append(job)
+        job.waits = True
         self.count += 1
 
     def end(self, job: Job) -> None:
@@ -245,9 +246,11 @@ class Admission:
 
         Every request that is taken ends with one `freed`, every job with one `done`.
         """
+        self._wake[kind] = 0
+        if not self._waits(kind):
+            return []
         if kind is Kind.PLACE:
             self._end_late(wall_ns)
-        self._wake[kind] = 0
         if self._running[kind] >= self._limits[kind].in_flight:
             return []
         for job in self._heads(kind):
@@ -257,6 +260,9 @@ class Admission:
                 self._queue_of(job).turn(job.wallet)
                 return taken
         return []
+
+    def _waits(self, kind: Kind) -> bool:
+        return self._queues[kind].count > 0 or (kind is Kind.CANCEL and self._sweeps.count > 0)
 
     def _heads(self, kind: Kind) -> list[Job]:
         sweeps = self._sweeps.heads() if kind is Kind.CANCEL else []
@@ -324,7 +330,7 @@ class Admission:
         if not job.left:
             self._queues[Kind.CANCEL].end(job)
         part = msgspec.structs.replace(cancel, venue_order_ids=ids)
-        return [Job(part, job.seq, job.repeat, job.received_ns, job.since_ns, parent=job, waits=False)]
+        return [Job(part, job.seq, job.repeat, job.received_ns, job.since_ns, parent=job)]
 
     def _waits_for_places(self, job: Job, now: int) -> bool:
         """Places in flight of this wallet are answered first, for a moment: the venue's call would miss them."""
@@ -345,12 +351,21 @@ class Admission:
                 self.counters["places_late"] += 1
                 self._finish(job, not_sent_result(job, too_late(job, wall_ns)))
 
+    @property
+    def sweeping(self) -> bool:
+        """Whether a wallet-wide cancel waits."""
+        return self._sweeps.count > 0
+
     def wake_ns(self, wall_ns: int, now: int) -> int:
         """When `take` may have something new although nothing happens before (monotonic); 0 for never."""
-        times = [at for at in self._wake.values() if at]
+        soonest = 0
+        for at in self._wake.values():
+            if at and (at < soonest or not soonest):
+                soonest = at
         if self._late and self._queues[Kind.PLACE].count:
-            times.append(now + max(MS, self._late[0][0] - wall_ns))
-        return min(times, default=0)
+            late = now + max(MS, self._late[0][0] - wall_ns)
+            soonest = min(soonest or late, late)
+        return soonest
 
     # --- ends ---
 

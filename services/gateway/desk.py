@@ -175,26 +175,29 @@ class VenueDesk:
                 self._edge.spawn(self._run(kind, jobs), f"{kind.value}-{jobs[0].action.action_id}")
         self._flush()
         self._arm()
-        for name, value in self._admission.depth().items():
-            self._edge.counters[f"{self.venue}_{name}"] = value
 
     def _flush(self) -> None:
-        for result in self._admission.out:
+        results, self._admission.out = self._admission.out, []
+        for result in results:
             self._tell(result.action_id, result)
-        self._admission.out.clear()
+
+    def show_counts(self) -> None:
+        """Counters and queue depths for the heartbeat."""
         self._edge.counters.update(self._admission.counters)
         self._admission.counters.clear()
+        for name, value in self._admission.depth().items():
+            self._edge.counters[f"{self.venue}_{name}"] = value
 
     def _arm(self) -> None:
         """Look again when time alone changes something: a budget, a deadline, the end of a mode's pause."""
         now = self._mono_ns()
-        times = [at for at in (self._admission.wake_ns(self._wall_ns(), now), self.modes.due_ns()) if at]
+        wake, due = self._admission.wake_ns(self._wall_ns(), now), self.modes.due_ns()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if times:
-            delay_s = max(0.001, (min(times) - now) / 1e9)
-            self._timer = asyncio.get_running_loop().call_later(delay_s, self._on_time)
+        if wake or due:
+            at = min(wake or due, due or wake)
+            self._timer = asyncio.get_running_loop().call_later(max(0.001, (at - now) / 1e9), self._on_time)
 
     def _on_time(self) -> None:
         self._timer = None
@@ -217,11 +220,15 @@ class VenueDesk:
         for job, result in zip(jobs, results, strict=True):
             self._log(job, result)
             self._admission.done(job, result, self._mono_ns())
-        self._start(*Kind)
+        self._start(kind)
+        if kind is Kind.PLACE and self._admission.sweeping:
+            self._start(Kind.CANCEL)  # one may have waited for this place
 
     def _log(self, job: Job, result: SingleResult) -> None:
         self._edge.counters["actions_processed"] += 1
         self._edge.counters["errors"] += result.outcome is not Outcome.DONE
+        if result.outcome is Outcome.DONE and not job.repeat:
+            return  # the executor's journal has it, and the counters; what went wrong is worth a line
         self._edge.log.info(
             "action",
             kind=kind_of(job.action).value,

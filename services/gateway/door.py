@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
-from typing import Protocol
+from typing import Protocol, cast
 
 from common.edge import Edge
 from common.effects import Origin
@@ -20,7 +20,7 @@ from common.errors import PolyexecError
 from common.messages import Message
 from common.reasons import Reason
 from common.telemetry import TOPIC as TELEMETRY
-from services.gateway.actions import Action, Conditions
+from services.gateway.actions import KIND_OF, Action, Conditions
 from services.gateway.core import Limiter
 from services.gateway.deadman import DeadMan
 from services.gateway.desk import VenueDesk, refusal_of
@@ -30,8 +30,7 @@ from services.gateway.port import Adapter
 
 BEAT_EVERY_S = 0.25
 """How often the dead-man chains look at the clock."""
-RENEW_S = 600.0
-"""No connection gets older."""
+COUNTS_EVERY_S = 0.5
 STOP_S = 6.0
 """How long the policy of an orderly end may take; the process has 8 s."""
 TOPIC = "venues"
@@ -121,6 +120,7 @@ class Gateway:
         self.announce()
         for desk in self.desks.values():
             edge.spawn(desk.run(), f"desk-{desk.venue}")
+        edge.spawn(self._keep_counts(), "counts")
         if self._beats:
             edge.subscribe(EXECUTOR, TELEMETRY, _Unread())
             edge.spawn(self._keep_beating(), "dead-man")
@@ -153,18 +153,19 @@ class Gateway:
     # --- the lanes ---
 
     def on_action(self, message: Message, origin: Origin, repeat: bool) -> None:
-        if not isinstance(message, Action):
+        if type(message) not in KIND_OF:
             self._edge.counters["actions_unknown"] += 1
             self._edge.log.error("unknown_action", action=type(message).__name__, lane=origin.lane)
             return
+        action = cast(Action, message)
         self._heard_ns = self._mono_ns()
-        desk = self.desks.get(message.venue)
+        desk = self.desks.get(action.venue)
         if desk is None:
             known = ", ".join(self.desks) or "none"
-            text = f"this gateway does not trade on {message.venue[:40]!r}; venues with wallets: {known}"
-            self._tell(message.action_id, refusal_of(message, Reason.UNKNOWN_VENUE, text))
+            text = f"this gateway does not trade on {action.venue[:40]!r}; venues with wallets: {known}"
+            self._tell(action.action_id, refusal_of(action, Reason.UNKNOWN_VENUE, text))
             return
-        desk.on_action(message, origin, repeat)
+        desk.on_action(action, origin, repeat)
 
     def _tell(self, key: str, body: Message) -> None:
         if not self._edge.send("results", key, body):
@@ -187,6 +188,12 @@ class Gateway:
             age_ns = self._executor_age_ns()
             await asyncio.gather(*(beats.keep(age_ns, self._mono_ns) for beats in self._beats.values()))
             await asyncio.sleep(BEAT_EVERY_S)
+
+    async def _keep_counts(self) -> None:
+        while True:
+            for desk in self.desks.values():
+                desk.show_counts()
+            await asyncio.sleep(COUNTS_EVERY_S)
 
     # --- readiness ---
 

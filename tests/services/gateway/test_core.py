@@ -312,10 +312,13 @@ def test_whatever_arrives_every_action_runs_at_most_once_at_a_time(script: list[
         if ends and running:
             job = running.pop(0)
             state.done(job, result_without_venue(job.action, Outcome.UNKNOWN, Reason.OK, ""))
-    for job in running:
+    while running:
+        job = running.pop()
         state.done(job, result_without_venue(job.action, Outcome.UNKNOWN, Reason.OK, ""))
+        running += [job for kind in Kind if (job := state.take(kind)) is not None]
     depth = state.state.depth()
     assert depth["places_in_flight"] == depth["cancels_in_flight"] == 0
+    assert depth["places_waiting"] == depth["cancels_waiting"] == 0
 
 
 # --- budgets ---
@@ -498,6 +501,7 @@ def test_an_order_that_cannot_be_read_never_waits() -> None:
     (refused,) = desk.accept(place(1), actions(1))
     assert (refused.outcome, refused.code) == (Outcome.REFUSED, Reason.DIGEST_MISMATCH)
     assert desk.take() is None
+    assert desk.state.depth()["places_waiting"] == 0
 
 
 # --- batches ---
