@@ -71,11 +71,16 @@ def resting(demo: Demo, market: Json, *more: str) -> Json:
 
 
 def until_lifecycle(demo: Demo, order: Json, word: str) -> Json:
-    def found() -> Json | None:
-        now = demo.cli("order", "show", order["order_id"], "--account", order["account"])
-        return now if now["lifecycle"] == word else None
+    shown: list[Json] = []
 
-    return until(found, 20, f"{order['order_id']} of {order['account']} did not become {word}")
+    def found() -> Json | None:
+        shown[:] = [demo.cli("order", "show", order["order_id"], "--account", order["account"])]
+        return shown[0] if shown[0]["lifecycle"] == word else None
+
+    try:
+        return until(found, 20, f"it did not become {word}")
+    except AssertionError as error:
+        raise AssertionError(f"{error}: {shown}\n{demo.processes.log('executor')}") from None
 
 
 def ask(demo: Demo, body: Message, kind: type[AnswerT]) -> AnswerT:
