@@ -87,8 +87,9 @@ class RequestLog:
     def posts(self, call: OrderCall, orders: Sequence[NamedOrder]) -> None:
         """What a place posted."""
         call.orders = orders
-        self.names(call, [order.order_id for order in orders if order.order_id])
-        for order_id in call.order_ids:
+        order_ids = [order.order_id for order in orders if order.order_id]
+        self.names(call, order_ids)
+        for order_id in order_ids:
             self._posts[order_id] = self._posts.pop(order_id, 0) + 1
             if len(self._posts) > ORDERS_MAX:
                 self._posts.popitem(last=False)

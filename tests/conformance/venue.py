@@ -98,7 +98,7 @@ class RunningVenue:
         with urllib.request.urlopen((base or self.host) + path, timeout=5) as response:
             return json.loads(response.read())
 
-    def fault(self, name: str, on: bool = True, **parameters: int) -> None:
+    def fault(self, name: str, on: bool = True, **parameters: int | str) -> None:
         body = json.dumps({"name": name, "on": on, **parameters}).encode()
         request = urllib.request.Request(self.control + "/faults", body, {"Content-Type": "application/json"})
         with urllib.request.urlopen(request, timeout=5) as response:

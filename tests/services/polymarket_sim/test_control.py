@@ -407,3 +407,77 @@ async def test_refusals_and_silence_of_the_mirror_are_told(port: Http, mirror: M
 async def test_the_truth_of_a_token_nobody_knows_is_refused(port: Http) -> None:
     status, answer = await get(port, "/truth?token_id=9")
     assert (status, answer["error"]["field"]) == (404, "token_id")
+
+
+# --- modes, limits, settlement, requests ---
+
+
+async def test_one_mode_at_a_time_is_shown_with_what_remains(port: Http, house: House) -> None:
+    assert (await get(port, "/status"))[1]["mode"] == {"mode": "NORMAL", "remaining_s": None}
+    await switch(port, "cancel_only")
+    assert (await get(port, "/status"))[1]["mode"] == {"mode": "CANCEL_ONLY", "remaining_s": None}
+    await switch(port, "restart", down_s=90, post_only_s=120)
+    status = (await get(port, "/status"))[1]
+    assert (status["mode"], status["faults"]) == ({"mode": "RESTARTING", "remaining_s": 90}, ["restart"])
+    house.pass_time(100)
+    assert (await get(port, "/status"))[1]["mode"] == {"mode": "POST_ONLY", "remaining_s": 110}
+    house.pass_time(110)
+    assert [row["name"] for row in (await get(port, "/faults"))[1] if row["on"]] == []
+    await switch(port, "restart")
+    await switch(port, "cancel_only", on=False)
+    assert (await get(port, "/status"))[1]["mode"]["mode"] == "RESTARTING", "another mode was not on"
+    await switch(port, "restart", on=False)
+    assert (await get(port, "/status"))[1]["mode"]["mode"] == "NORMAL"
+
+
+async def test_limits_are_switched_and_go_back_to_the_settings(port: Http, house: House) -> None:
+    assert (await get(port, "/status"))[1]["limits"] == {"enforce": False, "tier": "Standard"}
+    await switch(port, "rate_limits", tier="Silver")
+    assert (await get(port, "/status"))[1]["limits"] == {"enforce": True, "tier": "Silver"}
+    await switch(port, "rate_limits", on=False)
+    assert (await get(port, "/status"))[1]["limits"] == {"enforce": False, "tier": "Standard"}
+
+
+async def test_settlement_is_planned_at_the_exchange_or_not_switched_at_all(port: Http, house: House) -> None:
+    await switch(port, "settlement", kind="RETRYING", times=3, percent=50, seed=9)
+    plan = house.core.engine.trades.plan
+    assert (list(plan.life), plan.left, plan.percent, plan.seed) == (["RETRYING", "MINED", "CONFIRMED"], 3, 50, 9)
+    await switch(port, "settlement", on=False)
+    assert not house.core.engine.trades.plan.life
+    house.silent = True
+    status, answer = await post(port, "/faults", name="settlement", on=True)
+    assert (status, answer["error"]["code"]) == (503, "VENUE_UNAVAILABLE")
+    assert (await get(port, "/status"))[1]["faults"] == []
+
+
+async def test_order_calls_are_listed_after_a_number(port: Http, house: House) -> None:
+    for number in range(3):
+        log = house.venue.log
+        log.answered("DELETE /order", log.arrived("DELETE /order", number, number), 200)
+    status, listed = await get(port, "/requests?after=1")
+    assert (status, listed["first"], listed["last"]) == (200, 1, 3)
+    assert [(row["seq"], row["mono_ns"], row["status"]) for row in listed["requests"]] == [(2, 1, 200), (3, 2, 200)]
+    assert len((await get(port, "/requests"))[1]["requests"]) == 3
+    assert (await get(port, "/status"))[1]["requests"] == {"DELETE /order": 3}
+    status, answer = await get(port, "/requests?after=x")
+    assert (status, answer["error"]["field"]) == (400, "after")
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"name": "post_order_timeout", "percent": 101}, "percent"),
+        ({"name": "post_order_timeout", "endpoints": "POST /nothing"}, "endpoints"),
+        ({"name": "post_order_timeout", "endpoints": ""}, "endpoints"),
+        ({"name": "error_500", "kind": "other"}, "kind"),
+        ({"name": "html_page", "status": 404}, "status"),
+        ({"name": "allowance", "spender": "0x1234"}, "spender"),
+        ({"name": "rate_limits", "tier": "Wood"}, "tier"),
+        ({"name": "restart", "down_s": -1}, "down_s"),
+        ({"name": "geoblocked", "country": "Ireland"}, "country"),
+    ],
+)
+async def test_parameters_of_the_rest_faults_are_refused_by_name(port: Http, body: dict[str, Any], field: str) -> None:
+    status, answer = await post(port, "/faults", on=True, **body)
+    assert (status, answer["error"]["field"]) == (400, field)
+    assert (await get(port, "/status"))[1]["faults"] == []

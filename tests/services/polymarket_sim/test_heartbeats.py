@@ -41,3 +41,12 @@ def test_disarming_ends_it() -> None:
     beats = Heartbeats([KEY], 0)
     beats.disarm(KEY)
     assert beats.expired(10 * LIFE_NS) == []
+
+
+def test_what_is_expected_is_the_last_id_or_anything() -> None:
+    beats = Heartbeats([KEY], 0)
+    assert beats.expected(KEY) == ""
+    beats.disarm(KEY)
+    assert beats.expected(KEY) == ""
+    beats.beat(KEY, "", "id-1", 0)
+    assert beats.expected(KEY) == "id-1"

@@ -92,6 +92,42 @@ async def test_a_restarted_exchange_cuts_user_sockets_and_redraws_books(venue: R
     assert len(client.cancel_all()["canceled"]) == 2
 
 
+def test_faults_of_order_calls_reach_a_real_client_and_are_counted(venue: RunningVenue) -> None:
+    """A reset after acceptance, a failed settlement, a venue that restarts: each switched by the control port."""
+    from py_clob_client_v2.clob_types import MarketOrderArgs, OrderArgs, OrderType
+    from py_clob_client_v2.exceptions import PolyApiException
+
+    client = client_of(venue, new_key())
+    signed = client.create_order(OrderArgs(token_id=UP, price=0.30, size=10, side="BUY"))
+    last = venue.get("/requests?after=0", venue.control)["last"]
+    venue.fault("post_order_reset", times=1)
+    with pytest.raises(PolyApiException) as unknown:
+        client.post_order(signed)
+    assert unknown.value.status_code is None
+    (order_id,) = [row["id"] for row in client.get_open_orders()]
+    (call,) = venue.get(f"/requests?after={last}", venue.control)["requests"]
+    assert (call["order_ids"], call["status"], call["outcome"]) == ([order_id], 0, "reset")
+    assert venue.get("/status", venue.control)["order_posts"][order_id] == 1
+
+    venue.fault("settlement", kind="RETRYING_FAILED", times=1)
+    wanted = MarketOrderArgs(token_id=UP, amount=4.7, side="BUY", price=0.47)
+    bought = client.create_market_order(wanted)
+    trade_ids = client.post_order(bought, OrderType.FAK)["tradeIDs"]
+
+    def has_failed() -> bool:
+        return ("FAILED", trade_ids[0]) in {(row["status"], row["id"]) for row in client.get_trades()}
+
+    venue.wait_for(has_failed, "failed trade")
+    assert venue.get("/status", venue.control)["struck"]["settlement"] == 1
+
+    venue.fault("restart", down_s=3600)
+    with pytest.raises(PolyApiException) as restarting:
+        client.cancel_all()
+    assert (restarting.value.status_code, restarting.value.error_msg) == (425, {"error": "service not ready"})
+    venue.fault("restart", on=False)
+    assert client.cancel_all()["canceled"] == [order_id]
+
+
 @pytest.fixture
 def alone() -> Iterator[Group]:
     with group() as processes:

@@ -437,3 +437,134 @@ async def test_a_client_that_does_not_read_is_cut_off_and_others_are_not(
         for task in waiting:
             task.cancel()
         assert len(house.market_hub.connections) == 1
+
+
+# ---- look-ups, dead ids, heartbeats, settlement ----
+
+
+async def test_a_fresh_order_is_not_found_while_look_ups_lag(http: Http, house: House) -> None:
+    person, faults = Person(), house.venue.faults
+    faults.set("lagging_lookups", True, {"ms": 2_000})
+    placed = (await call(http, house, person, "POST", "/order", person.buy(30, 10)))[1]["orderID"]
+    missing = (404, {"error": "Order not found"})
+    assert await call(http, house, person, "GET", f"/data/order/{placed}") == missing
+    assert len((await call(http, house, person, "GET", "/data/orders"))[1]["data"]) == 1
+    faults.set("lagging_lookups", True, {"ms": 2_000, "lists": 1})
+    assert (await call(http, house, person, "GET", "/data/orders"))[1]["data"] == []
+    house.pass_time(2)
+    assert (await call(http, house, person, "GET", f"/data/order/{placed}"))[1]["id"] == placed
+    assert len((await call(http, house, person, "GET", "/data/orders"))[1]["data"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "answer"),
+    [("not_found", (404, {"error": "Order not found"})), ("null", (200, None)), ("empty", (200, ""))],
+)
+async def test_an_order_that_is_over_need_not_be_shown(http: Http, house: House, kind: str, answer: Any) -> None:
+    person = Person()
+    live, dead = [(await call(http, house, person, "POST", "/order", person.buy(30, 10)))[1]["orderID"] for _ in "12"]
+    await call(http, house, person, "DELETE", "/order", {"orderID": dead})
+    house.venue.faults.set("dead_lookups", True, {"kind": kind})
+    assert await call(http, house, person, "GET", f"/data/order/{dead}") == answer
+    assert (await call(http, house, person, "GET", f"/data/order/{live}"))[1]["id"] == live
+
+
+@pytest.mark.parametrize("end", ["canceled", "matched", "killed"])
+async def test_a_venue_that_forgets_takes_a_dead_order_again(http: Http, house: House, end: str) -> None:
+    person = Person()
+    tif = TimeInForce.FOK if end == "killed" else TimeInForce.GTC
+    entry = person.buy(47 if end == "matched" else 30, 10, tif)
+    answer = (await call(http, house, person, "POST", "/order", entry))[1]
+    order_id = answer["orderID"]
+    if end == "canceled":
+        await call(http, house, person, "DELETE", "/order", {"orderID": order_id})
+    duplicated = (400, {"error": f"order {order_id} is invalid. Duplicated."})
+    assert await call(http, house, person, "POST", "/order", entry) == duplicated
+    house.venue.faults.set("forget_dead_ids", True, {})
+    again = (await call(http, house, person, "POST", "/order", entry))[1]
+    assert again == answer | ({"tradeIDs": again.get("tradeIDs")} if end == "matched" else {})
+
+
+async def test_a_resting_order_is_never_forgotten(http: Http, house: House) -> None:
+    person = Person()
+    entry = person.buy(30, 10)
+    house.venue.faults.set("forget_dead_ids", True, {})
+    order_id = (await call(http, house, person, "POST", "/order", entry))[1]["orderID"]
+    status, answer = await call(http, house, person, "POST", "/order", entry)
+    assert (status, answer["error"]) == (400, f"order {order_id} is invalid. Duplicated.")
+
+
+async def test_heartbeats_can_be_refused_and_go_on_with_the_id_they_are_given(http: Http, house: House) -> None:
+    person = Person()
+    house.venue.faults.set("heartbeat_errors", True, {"times": 2})
+    ids, given = [], ""
+    for _ in range(2):
+        status, answer = await call(http, house, person, "POST", "/v1/heartbeats", {"heartbeat_id": given})
+        assert (status, answer["error"], answer["error_msg"]) == (400, "Invalid Heartbeat ID", "Invalid Heartbeat ID")
+        ids.append(answer["heartbeat_id"])
+    assert house.registry.armed_keys() == [], "a refused beat arms nothing"
+    status, answer = await call(http, house, person, "POST", "/v1/heartbeats", {"heartbeat_id": ids[-1]})
+    assert status == 200
+    house.venue.faults.set("heartbeat_errors", True, {"times": 1})
+    status, refused = await call(http, house, person, "POST", "/v1/heartbeats", answer)
+    assert (status, refused["heartbeat_id"]) == (400, answer["heartbeat_id"])
+    assert (await call(http, house, person, "POST", "/v1/heartbeats", answer))[0] == 200
+
+
+async def test_a_heartbeat_may_fail_or_be_accepted_without_an_answer(
+    http: Http, house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.polymarket_sim.delivery.SILENCE_S", 0)
+    person = Person()
+    beat = (await call(http, house, person, "POST", "/v1/heartbeats", {"heartbeat_id": ""}))[1]
+    house.venue.faults.set("heartbeat_errors", True, {"kind": "error", "times": 1})
+    assert (await call(http, house, person, "POST", "/v1/heartbeats", beat))[0] == 500
+    house.venue.faults.set("heartbeat_errors", True, {"kind": "lost", "times": 1})
+    assert (await call(http, house, person, "POST", "/v1/heartbeats", beat))[0] == 504
+    assert house.venue.log.to_wire()["statuses"]["POST /v1/heartbeats"] == {"200": 1, "500": 1, "lost": 1}  # type: ignore[index]
+    status, refused = await call(http, house, person, "POST", "/v1/heartbeats", beat)
+    assert status == 400, "the lost beat was accepted: its id is the next one"
+    assert (await call(http, house, person, "POST", "/v1/heartbeats", {"heartbeat_id": refused["heartbeat_id"]}))[
+        0
+    ] == 200
+
+
+@pytest.mark.parametrize(
+    ("kind", "stages"),
+    [
+        ("FAILED", ["FAILED"]),
+        ("MINED_FAILED", ["MINED", "RETRYING", "FAILED"]),
+        ("RETRYING", ["RETRYING", "MINED", "CONFIRMED"]),
+        ("RETRYING_FAILED", ["RETRYING", "FAILED"]),
+    ],
+)
+async def test_the_next_trades_settle_as_the_fault_says(http: Http, house: House, kind: str, stages: list[str]) -> None:
+    person = Person()
+    ws = await connected(http, house, person)
+    house.venue.faults.set("settlement", True, {"kind": kind, "times": 1})
+    await house.venue.plan_settlement()
+    seen: dict[str, list[str]] = {}
+    for _ in range(2):
+        await call(http, house, person, "POST", "/order", person.buy(47, 10, TimeInForce.FAK))
+    for _ in range(5):
+        house.pass_time(0.1)
+    while sum(map(len, seen.values())) < 2 + len(stages) + 2:
+        event = json.loads(await text_of(ws))
+        if event["event_type"] == "trade":
+            seen.setdefault(event["id"], []).append(event["status"])
+    assert list(seen.values()) == [["MATCHED", *stages], ["MATCHED", "MINED", "CONFIRMED"]]
+    assert (house.venue.faults.is_on("settlement"), house.venue.faults.struck["settlement"]) == (False, 1)
+    rows = (await call(http, house, person, "GET", "/data/trades"))[1]["data"]
+    assert sorted(row["status"] for row in rows) == sorted([stages[-1], "CONFIRMED"])
+    held = (await call(http, house, person, "GET", f"/balance-allowance?asset_type=CONDITIONAL&token_id={UP}"))[1]
+    assert held["balance"] == ("10000000" if stages[-1] == "FAILED" else "20000000")
+    await ws.close()
+
+
+async def test_a_plan_of_an_earlier_life_of_the_simulator_is_ended(http: Http, house: House) -> None:
+    house.venue.faults.set("settlement", True, {"times": 0})
+    await house.venue.plan_settlement()
+    assert house.core.engine.trades.plan.life
+    house.venue.faults.set("settlement", False, {})
+    await house.venue.settle_as_usual()
+    assert not house.core.engine.trades.plan.life
