@@ -16,8 +16,11 @@ from common.messages import (
     QueryPositions,
     QueryTrades,
 )
-from common.ratelimit import Charges, Limits
+from common.ratelimit import Charges, Limits, charges
 from services.gateway.actions import Single
+
+REPEATS_MAX = 1_000
+"""Charges of repeats that are remembered: one for each wallet and size."""
 
 
 class Budgets:
@@ -25,16 +28,19 @@ class Budgets:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
+        self._repeats: dict[Charges, Charges] = {}
 
     def take(self, action: Single, count: int, now: int, *, repeat: bool = False) -> int:
         match action:
             case Place():
                 costs = self._limits.place(action.wallet, count)
-                return self._limits.try_take(costs + self._limits.lookup() if repeat else costs, now)
+                return self._limits.try_take(self._with_lookup(costs) if repeat else costs, now)
             case Cancel():
                 return self._limits.try_take(self._limits.cancel(action.wallet, count), now, urgent=True)
             case CancelWallet():
-                return self._limits.try_take(self._limits.cancel_wallet(action.wallet), now, urgent=True)
+                narrow = action.condition_id or action.token_id
+                name = self._limits.cancel_market if narrow else self._limits.cancel_wallet
+                return self._limits.try_take(name(action.wallet), now, urgent=True)
         return self._limits.try_take(self._question(action), now)
 
     def _question(self, action: Single) -> Charges:
@@ -55,12 +61,13 @@ class Budgets:
         self._limits.on_cancelled(wallet, count, now)
 
     def cancels_free(self, wallet: str, now: int) -> int:
-        """How many orders one cancel call may name now: the most that its charges allow."""
-        low, high = 0, self._limits.cancel_batch_max(wallet)
-        while low < high:
-            middle = (low + high + 1) // 2
-            if self._limits.wait_ns(self._limits.cancel(wallet, middle), now, urgent=True):
-                high = middle - 1
-            else:
-                low = middle
-        return low
+        return self._limits.cancels_free(wallet, now)
+
+    def _with_lookup(self, costs: Charges) -> Charges:
+        """A repeat is looked up before it is sent."""
+        known = self._repeats.get(costs)
+        if known is None:
+            if len(self._repeats) >= REPEATS_MAX:
+                self._repeats.clear()
+            known = self._repeats[costs] = charges(*costs, *self._limits.lookup())
+        return known

@@ -49,6 +49,11 @@ SWEEP_HOLD_NS = 40 * MS
 """A wallet-wide cancel waits this long for places in flight to be answered: it would not catch them (section 7)."""
 
 
+SWEEP_FLIGHT_NS = 500 * MS
+"""While a wallet-wide cancel is on its way (at most this long) cancels by id wait: it does their work, and what it
+cancels leaves the venue's bucket in a debt that would refuse them."""
+
+
 class Limit(msgspec.Struct, frozen=True):
     in_flight: int
     waiting: int
@@ -165,6 +170,10 @@ class Admission:
         self._running: dict[Kind, int] = dict.fromkeys(Kind, 0)
         self._wake: dict[Kind, int] = dict.fromkeys(Kind, 0)
         self._open: set[str] = set()
+        self._sweeping: dict[str, int] = {}
+        """Wallets with a wallet-wide cancel on its way, and until when that holds the others."""
+        self._parts: Counter[str] = Counter()
+        """Cancels by id on their way, by wallet."""
         self._places: dict[str, Job] = {}
         self._late: list[tuple[int, int, Job]] = []
         self._numbers = count()
@@ -276,7 +285,10 @@ class Admission:
                 return self._take_part(job, job.action, now)
             case CancelWallet() if self._waits_for_places(job, now):
                 return []
-        return self._charged([job], now)
+        taken = self._charged([job], now)
+        if taken and isinstance(job.action, CancelWallet):
+            self._sweeping[job.wallet] = now + SWEEP_FLIGHT_NS
+        return taken
 
     def _take_place(self, job: Job, now: int) -> list[Job]:
         while True:
@@ -315,11 +327,12 @@ class Admission:
 
     def _take_part(self, job: Job, cancel: Cancel, now: int) -> list[Job]:
         """One request of a cancel: as many orders as budget and venue allow in one call."""
-        free = self._limiter.cancels_free(cancel.wallet, now)
         if self._sweeps.waiting(cancel.wallet):
-            free -= 1  # the wallet-wide call that waits needs one itself, and does the rest
-            if free <= 0:
-                return []
+            return []  # the wallet-wide call that waits does the rest
+        if now < (until := self._sweeping.get(cancel.wallet, 0)):
+            self._wake_at(Kind.CANCEL, until)
+            return []
+        free = self._limiter.cancels_free(cancel.wallet, now)
         size = max(1, min(free, self._cancel_batch_max, len(job.left)))
         wait_ns = self._limiter.take(cancel, size, now)
         if wait_ns:
@@ -327,15 +340,22 @@ class Admission:
             return []
         ids, job.left = job.left[:size], job.left[size:]
         job.asking += 1
+        self._parts[cancel.wallet] += 1
         if not job.left:
             self._queues[Kind.CANCEL].end(job)
         part = msgspec.structs.replace(cancel, venue_order_ids=ids)
         return [Job(part, job.seq, job.repeat, job.received_ns, job.since_ns, parent=job)]
 
     def _waits_for_places(self, job: Job, now: int) -> bool:
-        """Places in flight of this wallet are answered first, for a moment: the venue's call would miss them."""
+        """Requests in flight of this wallet are answered first, for a moment.
+
+        The venue's call would miss the places, and the debt it leaves would refuse cancels that it overtakes.
+        """
         until = job.since_ns + SWEEP_HOLD_NS
-        if now >= until or not any(place.wallet == job.wallet and not place.waits for place in self._places.values()):
+        if now >= until:
+            return False
+        places = any(place.wallet == job.wallet and not place.waits for place in self._places.values())
+        if not (places or self._parts[job.wallet]):
             return False
         self._wake_at(Kind.CANCEL, until)
         return True
@@ -352,7 +372,7 @@ class Admission:
                 self._finish(job, not_sent_result(job, too_late(job, wall_ns)))
 
     @property
-    def sweeping(self) -> bool:
+    def sweeps_wait(self) -> bool:
         """Whether a wallet-wide cancel waits."""
         return self._sweeps.count > 0
 
@@ -373,9 +393,11 @@ class Admission:
         """A taken job has its result."""
         if job.parent is not None:
             assert isinstance(result, CancelResult)
+            self._parts[job.wallet] -= 1
             self._part_done(job.parent, result)
             return
         if isinstance(job.action, CancelWallet) and isinstance(result, CancelResult):
+            self._sweeping.pop(job.wallet, None)
             self._limiter.cancelled(job.wallet, len(result.canceled), now)
             self._spare(job.wallet, result)
         self._finish(job, result)

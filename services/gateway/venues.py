@@ -14,13 +14,13 @@ from common.edge import Edge
 from common.errors import ConfigError
 from common.ratelimit import PlainLimits
 from common.settings import Settings
-from common.venues.polymarket.limits import Call, PolymarketLimits
-from services.gateway.actions import Kind
+from common.venues.polymarket.limits import PolymarketLimits, call_of
 from services.gateway.adapters.exchange import open_exchange
 from services.gateway.adapters.polymarket import PolymarketAdapter
 from services.gateway.budgets import Budgets
 from services.gateway.core import Limiter
 from services.gateway.door import Beating
+from services.gateway.polymarket import Request
 from services.gateway.port import Adapter
 from services.gateway.wallets import open_wallets
 
@@ -28,10 +28,6 @@ from services.gateway.wallets import open_wallets
 class Venues(NamedTuple):
     adapters: list[tuple[Adapter, Limiter | None]]
     beating: dict[str, Beating]
-
-
-_CALL = {Kind.PLACE: Call.PLACE, Kind.CANCEL: Call.CANCEL, Kind.QUERY: Call.LOOKUP}
-"""Answers of a kind speak of the bucket of its orders, cancels or look-ups."""
 
 
 async def open_venues(edge: Edge) -> Venues:
@@ -59,8 +55,10 @@ async def _open_polymarket(edge: Edge) -> tuple[Adapter, Limiter] | None:
         return None
     limits = polymarket_limits(edge.settings)
 
-    def on_headers(wallet: str, kind: Kind, headers: Mapping[str, str], status: int) -> None:
-        limits.on_headers(wallet, _CALL[kind], headers, status, time.monotonic_ns(), wall_ns=time.time_ns())
+    def on_headers(wallet: str, request: Request, headers: Mapping[str, str], status: int) -> None:
+        call = call_of(request.method, request.path)
+        if call is not None:
+            limits.on_headers(wallet, call, headers, status, time.monotonic_ns(), wall_ns=time.time_ns())
         edge.counters.update(limits.counters)
         limits.counters.clear()
 
@@ -81,4 +79,7 @@ def polymarket_limits(settings: Settings) -> PolymarketLimits:
 def plain_limits(settings: Settings, cancel_batch_max: int) -> PlainLimits:
     """For a venue whose limits nobody told us."""
     given = settings.limits
-    return PlainLimits(given.default_rate_per_s, given.default_burst, cancel_batch_max=cancel_batch_max)
+    reserve = min(given.default_burst * given.reserve_percent // 100, given.default_burst - 1)
+    return PlainLimits(
+        given.default_rate_per_s, given.default_burst, reserve=reserve, cancel_batch_max=cancel_batch_max
+    )

@@ -71,8 +71,8 @@ CANCELS_IN_FLIGHT = 32
 QUERIES_IN_FLIGHT = 8
 NO_WALLET = "there is no key of the wallet {name!r}"
 
-OnHeaders = Callable[[str, Kind, Mapping[str, str], int], None]
-"""Told the wallet, the kind of request, and headers and status of every authenticated answer."""
+OnHeaders = Callable[[str, Request, Mapping[str, str], int], None]
+"""Told the wallet ("" for a public question), the request, and headers and status of every answer about orders."""
 
 
 class PolymarketAdapter:
@@ -271,7 +271,10 @@ class PolymarketAdapter:
         asked_ns = self._wall_ns()
         listing = HeldListing(action, self._wallets[action.wallet])
         while (request := listing.next_request()) is not None:
-            listing.take(answer_of(await self._data.request(request.method, request.path, query=request.query)))
+            answer = answer_of(await self._data.request(request.method, request.path, query=request.query))
+            if self._on_headers is not None and answer.status:
+                self._on_headers("", request, answer.headers, answer.status)
+            listing.take(answer)
         return listing.result(asked_ns)
 
     async def balances(self, action: QueryBalances) -> BalancesResult:
@@ -290,7 +293,7 @@ class PolymarketAdapter:
         if self._tap is not None and wallet and self._tap(kind.value):
             return Answer(0, text="RESET: the answer was thrown away")
         if self._on_headers is not None and wallet and answer.status:
-            self._on_headers(wallet, kind, answer.headers, answer.status)
+            self._on_headers(wallet, request, answer.headers, answer.status)
         return answer
 
     def _seconds(self) -> int:

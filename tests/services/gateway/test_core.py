@@ -42,7 +42,7 @@ from services.gateway.actions import (
     not_sent_result,
     result_without_venue,
 )
-from services.gateway.core import SWEEP_HOLD_NS, Admission, Gate, Limit, Limiter
+from services.gateway.core import SWEEP_FLIGHT_NS, SWEEP_HOLD_NS, Admission, Gate, Limit, Limiter
 from services.gateway.modes import MS, Hold
 from services.gateway.port import Prepared
 from tests.services.gateway.orders import cancel, place
@@ -433,11 +433,24 @@ def test_a_wallet_wide_cancel_waits_a_moment_for_places_in_flight_and_not_longer
     state.accept(sweep(), cancels(1))
     assert state.take(Kind.CANCEL) is None
     assert state.state.wake_ns(0, 0) == SWEEP_HOLD_NS
-    state.accept(cancel("0x9"), cancels(1, 2))
-    assert take(state, Kind.CANCEL).action.action_id == "c1", "cancels by id do not wait"
+    state.accept(msgspec.structs.replace(cancel("0x8"), wallet="other", action_id="c8"), cancels(1, 2))
+    assert take(state, Kind.CANCEL).action.action_id == "c8", "other wallets do not wait"
     state.now = SWEEP_HOLD_NS
     assert take(state, Kind.CANCEL).action.action_id == "s1"
     state.done(in_flight, result_of(in_flight, Outcome.DONE))
+
+
+def test_cancels_by_id_wait_for_the_wallet_wide_one_that_does_their_work_but_not_for_ever() -> None:
+    """What it cancels leaves a debt at the venue that would refuse them; an answer that is lost must not hold them."""
+    state = admission()
+    state.accept(sweep(), cancels(1))
+    job = take(state, Kind.CANCEL)
+    state.accept(cancel("0x9"), cancels(1, 2))
+    assert state.take(Kind.CANCEL) is None
+    assert state.state.wake_ns(0, 0) == SWEEP_FLIGHT_NS
+    state.now = SWEEP_FLIGHT_NS
+    assert take(state, Kind.CANCEL).action.action_id == "c1"
+    state.done(job, CancelResult("s1", Outcome.UNKNOWN, Reason.VENUE_UNKNOWN_OUTCOME, "lost"))
 
 
 def test_a_wallet_wide_cancel_goes_at_once_when_nothing_is_in_flight() -> None:
