@@ -17,6 +17,7 @@ from common.messages import (
     BalancesReport,
     Deposit,
     GetBalances,
+    HoldPlayback,
     Message,
     OpenAccount,
     OrderAnswer,
@@ -38,7 +39,10 @@ AnswerT = TypeVar("AnswerT", bound=Message)
 
 @pytest.fixture(scope="module")
 def demo() -> Iterator[Demo]:
+    """With held books: a recorded move of five ticks would fill what shall rest."""
     with running_demo(wallets=json.dumps(WALLETS), accounts=json.dumps(ACCOUNTS), mirror__speed="1") as found:
+        two_sided(found)
+        ask(found, HoldPlayback(uuid.uuid4().hex, True), Accepted, "mirror")
         yield found
 
 
@@ -83,9 +87,9 @@ def until_lifecycle(demo: Demo, order: Json, word: str) -> Json:
         raise AssertionError(f"{error}: {shown}\n{demo.processes.log('executor')}") from None
 
 
-def ask(demo: Demo, body: Message, kind: type[AnswerT]) -> AnswerT:
+def ask(demo: Demo, body: Message, kind: type[AnswerT], owner: str = "exchange") -> AnswerT:
     with Requester(demo.processes.settings) as bus:
-        answer = bus.request("exchange", body)
+        answer = bus.request(owner, body)
     assert isinstance(answer, kind), answer
     return answer
 
