@@ -15,6 +15,7 @@ from common.errors import ConfigError
 from common.ratelimit import PlainLimits
 from common.settings import Settings
 from common.venues.polymarket.limits import PolymarketLimits, call_of
+from services.gateway.adapters.ccxt import open_ccxt
 from services.gateway.adapters.exchange import open_exchange
 from services.gateway.adapters.polymarket import PolymarketAdapter
 from services.gateway.budgets import Budgets
@@ -44,6 +45,9 @@ async def open_venues(edge: Edge) -> Venues:
     if exchange is not None:
         # Its only bound is what is in flight: it is ours, and next door.
         adapters.append((exchange, None))
+    for adapter in open_ccxt(edge, settings):
+        batch_max = adapter.capabilities.cancel_batch_max
+        adapters.append((adapter, Budgets(plain_limits(settings, batch_max))))
     if not adapters:
         raise ConfigError("wallets", "no wallet of a venue this gateway knows: there is nothing to do")
     return Venues(adapters, beating)

@@ -192,16 +192,26 @@ class PolymarketAdapter:
 
     async def place_batch(self, batch: Sequence[Prepared], received_ns: int) -> list[PlaceResult]:
         wallet = self._wallets[batch[0].place.wallet]
-        places = [prepared.place for prepared in batch]
-        try:
-            bodies = [await self._body(row, wallet) for row in batch]
-        except Refusal as refusal:
-            return [_unsigned(place, refusal, received_ns, resent=False) for place in places]
-        request = batch_request(bodies, wallet, self._seconds())
+        unsigned: dict[str, PlaceResult] = {}
+        leaving: list[tuple[Place, bytes]] = []
+        for prepared in batch:
+            try:
+                leaving.append((prepared.place, await self._body(prepared, wallet)))
+            except Refusal as refusal:
+                place = prepared.place
+                unsigned[place.action_id] = _unsigned(place, refusal, received_ns, resent=False)
+        sent = await self._post_batch(leaving, wallet, received_ns) if leaving else []
+        results = unsigned | {result.action_id: result for result in sent}
+        return [results[prepared.place.action_id] for prepared in batch]
+
+    async def _post_batch(
+        self, legs: Sequence[tuple[Place, bytes]], wallet: VenueWallet, received_ns: int
+    ) -> list[PlaceResult]:
+        request = batch_request([body for _, body in legs], wallet, self._seconds())
         signed_ns = sent_ns = self._wall_ns()
         answer = await self._ask(Kind.PLACE, request, wallet.name)
         timings = Timings(received_ns, signed_ns, sent_ns, self._wall_ns(), answer.first_byte_ns)
-        return batch_results(places, answer, timings)
+        return batch_results([place for place, _ in legs], answer, timings)
 
     async def _body(self, prepared: Prepared, wallet: VenueWallet) -> bytes:
         pinned = _pinned(prepared)
