@@ -31,6 +31,7 @@ from services.executor.config import PolicyConfig, read_config
 from services.executor.risk import POLICIES, Policies, Proposal
 from services.executor.situation import AccountSituation
 from tests.services.executor.driver import DOWN, MARKET, RESULTS, START, UP, Driver, S, view
+from tests.services.executor.several_venues import BTC, DOLLAR, SPOT_MARKET, Venues, spot_view
 
 TEN = 10_000_000
 CENT_SHARE = 10_000
@@ -637,3 +638,70 @@ def test_a_mistake_in_the_yaml_is_refused_by_name(
 def test_a_policy_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"risk\.policy_file.*missing\.yaml"):
         read_policy_file(tmp_path / "missing.yaml")
+
+
+# --- spot instruments: any price, money instead of 1 - price ---
+
+
+def spot_proposal(side: Side = BUY, size: int = 1_000, price: int = 64_000 * DOLLAR, **words: object) -> Proposal:
+    """0.001 BTC at 64,000 with its taker fee of 0.1 %: 64.064 dollars."""
+    asked = Proposal("spot", SPOT_MARKET, BTC, side, price, size, 0)._replace(**words)  # type: ignore[arg-type]
+    return asked.resized(size)
+
+
+@pytest.mark.parametrize(
+    ("row", "seen", "kept"),
+    [
+        (PolicyConfig("OrderNotionalLimit", max_value_usd="64"), Seen(), True),
+        (PolicyConfig("OrderNotionalLimit", max_value_usd="63.999999"), Seen(), False),
+        (PolicyConfig("InventoryLimit", max_value_usd="100"), Seen(money=100 * DOLLAR - 64_064_000), True),
+        (PolicyConfig("InventoryLimit", max_value_usd="100"), Seen(money=100 * DOLLAR - 64_063_999), False),
+        (PolicyConfig("PriceCollar", max_bps=100), Seen(view=spot_view(asks=[(63_367 * DOLLAR, 10)])), True),
+        (PolicyConfig("PriceCollar", max_bps=100), Seen(view=spot_view(asks=[(63_366 * DOLLAR, 10)])), False),
+        (PolicyConfig("PositionLimit", max_size="0.005"), Seen(shares=4_000), True),
+        (PolicyConfig("PositionLimit", max_size="0.005"), Seen(shares=4_010), False),
+    ],
+)
+def test_limits_count_the_money_of_a_spot_order(row: PolicyConfig, seen: Seen, kept: bool) -> None:
+    assert bool(judge(row, spot_proposal(), seen)) is not kept
+
+
+def test_what_is_sold_short_of_spot_counts_with_all_its_money() -> None:
+    """Of a binary market it would be 1 - price, which above 1 would be less than nothing."""
+    limit = PolicyConfig("InventoryLimit", max_value_usd="64")
+
+    assert judge(limit, spot_proposal(SELL), Seen()) == []
+    (broken,) = judge(limit, spot_proposal(SELL, size=1_010), Seen())
+    assert broken.value == "64.64"
+
+
+@hypothesis_settings(max_examples=200, deadline=None)
+@given(
+    limit=st.integers(1, 1_000),
+    money=st.integers(0, 2_000 * DOLLAR),
+    steps=st.integers(1, 10_000),
+    price=st.integers(1, 10**7).map(lambda ticks: ticks * SPOT_MARKET.tick),
+    kind=st.sampled_from(["OrderNotionalLimit", "InventoryLimit"]),
+)
+def test_a_cap_leaves_the_largest_size_on_the_step_of_the_market(
+    limit: int, money: int, steps: int, price: int, kind: str
+) -> None:
+    row = PolicyConfig(kind, max_value_usd=str(limit), cap=True)
+    asked, seen = spot_proposal(size=steps * 10, price=price), Seen(money=money)
+
+    size = Policies([row]).capped(asked, seen)
+
+    assert size % SPOT_MARKET.size_step == 0
+    assert 0 <= size <= asked.size
+    assert size == 0 or judge(row, asked.resized(size), seen) == []
+    larger = size + 2 * SPOT_MARKET.size_step  # fees are rounded: one step less than the most is allowed
+    assert larger > asked.size or judge(row, asked.resized(larger), seen)
+
+
+def test_a_capped_spot_order_that_is_worth_too_little_is_refused() -> None:
+    driver = Venues(policies=[{"type": "OrderSizeLimit", "max_size": "0.00007", "cap": True}])
+
+    answer = driver.place(account="spot", venue="", market=BTC, outcome="", price=64_000 * DOLLAR, size=1_000)
+
+    assert isinstance(answer, Refused)
+    assert (answer.code, answer.field) == (Reason.NOTIONAL_TOO_SMALL, "size")

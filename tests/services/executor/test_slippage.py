@@ -29,6 +29,7 @@ from services.executor.slippage import (
     worst_price,
 )
 from tests.services.executor.driver import DOWN, MARKET, Driver, view
+from tests.services.executor.several_venues import BTC, SPOT_MARKET, Venues, spot_view
 
 BUY, SELL = Side.BUY, Side.SELL
 TEN = 10_000_000
@@ -376,3 +377,72 @@ def test_what_is_refused_of_a_market_order_names_the_field_that_was_given() -> N
     assert isinstance(by_money, Refused)
     assert (by_size.code, by_size.field) == (Reason.SLIPPAGE_LIMIT, "size")
     assert (by_money.code, by_money.field) == (Reason.SLIPPAGE_LIMIT, "quote")
+
+
+# --- prices above 1 ---
+
+
+@st.composite
+def spot_books(draw: st.DrawFn) -> tuple[Side, BookView]:
+    side = draw(st.sampled_from([BUY, SELL]))
+    prices = draw(st.lists(st.integers(1, 10**8).map(lambda ticks: ticks * SPOT_MARKET.tick), min_size=1, max_size=6))
+    sizes = draw(st.lists(st.integers(1, 10**7).map(lambda steps: steps * 10), min_size=6, max_size=6))
+    offered = levels(prices, sizes, side)
+    return side, spot_view(asks=offered) if side is BUY else spot_view(bids=offered)
+
+
+@hypothesis_settings(max_examples=200, deadline=None)
+@given(spot_books(), st.integers(1, 6 * 10**7).map(lambda steps: steps * 10))
+def test_a_walk_of_a_spot_book_is_exact(drawn: tuple[Side, BookView], size: int) -> None:
+    """Each level against us to the micro: what is paid is rounded up, what is received down, and the rate is plain."""
+    side, book = drawn
+
+    found = walk(side, book, SPOT_MARKET, 0, size=size)
+
+    left, cash, fee = size, 0, 0
+    for price, offered in levels_for(side, book)[0]:
+        taken = min(left, offered)
+        exact = Fraction(price * taken, ONE)
+        cash += -(-exact.numerator // exact.denominator) if side is BUY else exact.numerator // exact.denominator
+        rate = exact * SPOT_MARKET.fee_rate / ONE
+        fee += -(-rate.numerator // rate.denominator)
+        left -= taken
+    assert (found.size, found.cash, found.fee) == (size - left, cash, fee)
+
+
+@hypothesis_settings(max_examples=200, deadline=None)
+@given(spot_books(), st.integers(0, BPS))
+def test_the_worst_price_of_a_spot_order_is_on_its_grid_and_within_the_limit(
+    drawn: tuple[Side, BookView], max_bps: int
+) -> None:
+    side, book = drawn
+    best = levels_for(side, book)[0][0][0]
+
+    price = worst_price(side, book, SPOT_MARKET, max_bps)
+
+    assert price % SPOT_MARKET.tick == 0
+    assert 0 < price <= SPOT_MARKET.highest_price
+    worst = Fraction(best * (BPS + (max_bps if side is BUY else -max_bps)), BPS)
+    assert best <= price <= worst if side is BUY else worst <= price <= best or price == SPOT_MARKET.tick
+
+
+@pytest.mark.parametrize(("offset", "taken"), [(640_000_000, True), (640_010_000, False)])
+def test_the_guard_stands_at_its_boundary_above_1_too(offset: int, taken: bool) -> None:
+    """Half of it 640 above 64,000 is 50 bps: one cent more is refused. Without a fee, so that prices alone count."""
+    driver = Venues(markets=[msgspec.structs.replace(SPOT_MARKET, fee_rate=0)])
+    best = 64_000 * ONE
+    book = spot_view(asks=[(best, ONE), (best + offset, ONE)])
+
+    answer = driver.place(
+        account="spot",
+        venue="",
+        market=BTC,
+        outcome="",
+        price=65_000 * ONE,
+        size=2 * ONE,
+        max_slippage_bps=50,
+        view=book,
+    )
+
+    assert isinstance(answer, PlaceAnswer) is taken
+    assert taken or (isinstance(answer, Refused) and answer.code is Reason.SLIPPAGE_LIMIT)
