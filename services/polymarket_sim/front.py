@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 from aiohttp import web
@@ -24,8 +24,8 @@ from services.polymarket_sim.request_log import LOST, RESET, OrderCall
 from services.polymarket_sim.rest_faults import early_refusal, order_delay
 from services.polymarket_sim.venue import Venue
 
-ENTRIES: Final = web.RequestKey("entries", Sequence[Entry])
-"""The orders of a place, read before its handler runs."""
+ENTRIES: Final = web.RequestKey("entries", list[Entry])
+"""The orders of a place, read before its handler runs; of a batch that cannot be read, only the refusal."""
 LIMITS: Final = web.RequestKey("limits", dict[str, str])
 """Headers that say what is left of the signer's limits."""
 _REASONS: Final = {404: "not found", 405: "method not allowed", 413: "Payload exceeds the limit"}
@@ -86,13 +86,11 @@ class Front:
         values = faults.use("http_delay_ms")
         if values is not None:
             await asyncio.sleep(int(values["ms"]) / 1000)
-        problem = await self._read(request, endpoint, call)
+        await self._read(request, endpoint, call)
         before_s, after_s = order_delay(faults, endpoint)
         if before_s:
             await asyncio.sleep(before_s)
         self._refuse_early(request, endpoint)
-        if problem is not None:
-            raise problem
         answer = await handler(request)
         if isinstance(answer, web.WebSocketResponse):
             return answer
@@ -101,21 +99,16 @@ class Front:
         answer.headers.update(request.get(LIMITS, {}))
         return await deliver(request, answer, faults, endpoint)
 
-    async def _read(self, request: web.Request, endpoint: str, call: OrderCall | None) -> Denied | None:
-        """Note what an order call names; what cannot be read as a whole is refused after the early faults."""
+    async def _read(self, request: web.Request, endpoint: str, call: OrderCall | None) -> None:
+        """Note what an order call names, before anything can refuse it."""
         if call is None:
-            return None
+            return
         body = await request.read()
         if endpoint not in PLACES:
             self.venue.log.names(call, cancelled_ids(endpoint, body))
-            return None
-        try:
-            entries = read_place(endpoint, body, self.venue.books, self.venue.terms.chain_id)
-        except Denied as denied:
-            return denied
-        request[ENTRIES] = entries
+            return
+        entries = request[ENTRIES] = read_place(endpoint, body, self.venue.books, self.venue.terms.chain_id)
         self.venue.log.posts(call, [named(entry) for entry in entries])
-        return None
 
     def _refuse_early(self, request: web.Request, endpoint: str) -> None:
         """Faults that strike before anybody has looked at the call."""

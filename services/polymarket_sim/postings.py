@@ -28,18 +28,22 @@ class Posting(NamedTuple):
     order_id: str
 
 
+class WholeBatch(Denied):
+    """The refusal of a call, not of a leg."""
+
+
 Entry: TypeAlias = Posting | Denied
 """A posting, or why it cannot be read."""
 
 
 def read_place(endpoint: str, body: bytes, books: Books, chain_id: int) -> list[Entry]:
-    """The entries of a place in order. Raises Denied when a batch as a whole cannot be read."""
+    """The entries of a place in order; one refusal for a batch that cannot be read as a whole."""
     if endpoint == POST_ORDER:
         return [_entry(body, books, chain_id)]
     try:
         entries = parse_post_batch(body)
     except Refusal as refusal:
-        raise Denied(400, refusal.message) from None
+        return [WholeBatch(400, refusal.message)]
     return [
         _entry(entry, books, chain_id) if isinstance(entry, dict) else Denied(400, BAD_PAYLOAD) for entry in entries
     ]

@@ -28,7 +28,7 @@ from services.polymarket_sim.endpoints import (
 )
 from services.polymarket_sim.front import ENTRIES, LIMITS
 from services.polymarket_sim.keys import ApiKey
-from services.polymarket_sim.postings import Entry, named
+from services.polymarket_sim.postings import Entry, WholeBatch, named
 from services.polymarket_sim.replies import Handler, reply
 from services.polymarket_sim.translate import (
     COULD_NOT_INSERT,
@@ -165,6 +165,8 @@ class PrivateApi:
     async def place_batch(self, request: web.Request, who: ApiKey, _body: bytes) -> web.Response:
         """Entries run at the same time and are judged alone; a mode that refuses all of them refuses the call."""
         entries = request[ENTRIES]
+        if isinstance(entries[0], WholeBatch):
+            raise entries[0]
         self.venue.check_mode(POST_ORDERS, post_only=any(named(entry).post_only for entry in entries))
         self._admit(request, who, POST_ORDERS, place_cost(len(entries)))
         partial = self.venue.faults.use("batch_partial")

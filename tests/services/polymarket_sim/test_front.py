@@ -187,3 +187,17 @@ async def test_many_at_once_are_admitted_as_far_as_the_bucket_goes(http: Http, h
     answers = await asyncio.gather(*(place(http, house, person) for _ in range(70)))
     assert sorted(answer.status for answer in answers) == [200] * 60 + [429] * 10
     assert len(await open_ids(http, house, person)) == 60
+
+
+async def test_a_batch_that_cannot_be_read_needs_a_key_first_and_costs_nothing(http: Http, house: House) -> None:
+    person = Person()
+    for body, error in (
+        ([], "Invalid order payload"),
+        ({}, "Invalid order payload"),
+        ([person.buy(30, 10)] * 16, "Too many orders in payload: 16, max allowed: 15"),
+    ):
+        async with http.post("/orders", json=body) as answer:
+            assert answer.status == 401
+        refused = await send(http, house, person, "POST /orders", body)
+        assert (refused.refusal, limits(refused)[0]) == ((400, error), "")
+    assert [call.order_ids for call in house.venue.log.after(0) if call.order_ids] == []
