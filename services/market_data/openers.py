@@ -11,6 +11,7 @@ from random import SystemRandom
 from common.edge import Edge
 from common.errors import ConfigError
 from common.venues.capabilities import VenueKind, kind_of
+from services.market_data.ccxt_feed import open_ccxt
 from services.market_data.exchange_feed import open_exchange
 from services.market_data.feed import MarketFeed
 from services.market_data.hub import Hub
@@ -18,6 +19,7 @@ from services.market_data.source import Opener, Source
 
 OPENERS: dict[VenueKind, Opener] = {
     VenueKind.EXCHANGE: open_exchange,
+    VenueKind.CCXT: open_ccxt,
 }
 
 

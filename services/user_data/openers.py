@@ -15,6 +15,7 @@ from common.secrets import read_secret
 from common.settings import Wallet
 from common.venues.capabilities import VenueKind, kind_of
 from common.venues.polymarket.credentials import parse_credentials
+from services.user_data.ccxt_feed import open_ccxt
 from services.user_data.channel import UserChannel
 from services.user_data.core import UserFeed
 from services.user_data.exchange_feed import open_exchange
@@ -36,6 +37,7 @@ def _open_channel(edge: Edge, wallet: Wallet, on_change: OnChange) -> UserChanne
 OPENERS: dict[VenueKind, Opener] = {
     VenueKind.POLYMARKET: open_polymarket,
     VenueKind.EXCHANGE: open_exchange,
+    VenueKind.CCXT: open_ccxt,
 }
 
 

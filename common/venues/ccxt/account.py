@@ -106,7 +106,7 @@ class CcxtAccount:
         """The number of the newest own trade; 0 when there is none."""
         async with self._gate:
             answer = await self.client.ask(Lane.QUERY, "fetch_my_trades", symbol, None, 1)
-        return max((self._number(trade) for trade in self._trades_in(answer)), default=0)
+        return max((self.number_of(trade) for trade in self._trades_in(answer)), default=0)
 
     async def fills(self, trades: Sequence[tuple[str, OwnTrade]]) -> list[VenueFill]:
         """Trades with our ids of their orders, which are asked for where they are not known."""
@@ -132,7 +132,7 @@ class CcxtAccount:
             page = self._trades_in(answer)
             found += page
             if len(page) >= page_max:
-                return _once(found + await self._rest(symbol, max(map(self._number, page)) + 1))
+                return _once(found + await self._rest(symbol, max(map(self.number_of, page)) + 1))
             start += window
         return _once(found)
 
@@ -143,7 +143,7 @@ class CcxtAccount:
             found += page
             if len(page) < self.client.dialect.page_max:
                 return found
-            number = max(map(self._number, page)) + 1
+            number = max(map(self.number_of, page)) + 1
         raise self.failed(NoAnswer(f"there are more than {PAGES_MAX} pages of trades"))
 
     async def _learn_key(self, symbol: str, order_key: str) -> None:
@@ -216,7 +216,8 @@ class CcxtAccount:
         except Refusal as refusal:
             raise self._unreadable(refusal) from None
 
-    def _number(self, trade: OwnTrade) -> int:
+    def number_of(self, trade: OwnTrade) -> int:
+        """Trades of a symbol are read on from their number."""
         try:
             return trade_number(trade)
         except Refusal as refusal:
