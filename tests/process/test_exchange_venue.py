@@ -168,3 +168,22 @@ def test_an_order_given_while_the_gateway_is_dead_enters_once(demo: Demo) -> Non
     for row in (before, order):
         until_lifecycle(demo, row, "CANCELLED")
     same_as_at_the_exchange(demo, cash=True)
+
+
+def test_no_book_is_live_while_the_exchange_is_dead_and_orders_outlive_it(demo: Demo) -> None:
+    market = two_sided(demo)
+    order = resting(demo, market)
+
+    def state() -> str:
+        found = demo.cli("markets", "--venue", "exchange", market["slug"])
+        return str(found[0]["state"]) if found else "not listed"
+
+    assert state() == "LIVE"
+    demo.processes.kill9("exchange")
+    until(lambda: state() != "LIVE" or None, 10, "a dead exchange has live books")
+    demo.processes.start("exchange")
+    demo.processes.wait_ready("exchange", "user_data", "market_data", "gateway")
+    until(lambda: state() == "LIVE" or None, 20, "its books did not come back")
+    until(lambda: demo.cli("cancel", order["order_id"], "--account", "own"), 10, "not cancelled")
+    assert until_lifecycle(demo, order, "CANCELLED")["filled_size"] == "0"
+    same_as_at_the_exchange(demo, cash=True)
