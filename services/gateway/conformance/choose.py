@@ -10,10 +10,13 @@ from urllib.parse import urlsplit
 
 from common.errors import Refusal
 from common.reasons import Reason
-from common.settings import Settings, is_loopback
+from common.settings import CcxtVenue, Mode, Settings, is_loopback
 from services.gateway.conformance.rig import Rig
 
 TEMPLATE = "template"
+CCXT = "ccxt"
+REAL = "https://of.the.exchange"
+"""Where a row without a URL trades: at the exchange's own, wherever that is."""
 
 
 class Wish(NamedTuple):
@@ -38,8 +41,33 @@ def rig_for(settings: Settings, wish: Wish) -> Rig:
 
         check_permitted(wish, settings.polymarket.clob_url)
         return PolymarketRig(settings, wallet=wish.wallet, market=wish.market)
+    if wish.name == "exchange":
+        return _exchange(settings, wish)
+    if wish.name == CCXT or wish.name in rows:
+        return _ccxt(settings, wish, rows.get(wish.name) or next(iter(rows.values()), None))
     known = ", ".join(["polymarket", "exchange", "ccxt", *rows, TEMPLATE])
     raise Refusal(Reason.UNKNOWN_VENUE, f"{wish.name[:40]!r} is no venue of the settings: {known}", "name")
+
+
+def _exchange(settings: Settings, wish: Wish) -> Rig:
+    if settings.mode is Mode.LIVE:
+        raise Refusal(Reason.UNKNOWN_VENUE, "our own exchange does not run in live mode", "name")
+    from services.gateway.conformance.rigs.exchange import ExchangeRig  # noqa: PLC0415
+
+    return ExchangeRig(settings, market=wish.market)
+
+
+def _ccxt(settings: Settings, wish: Wish, row: CcxtVenue | None) -> Rig:
+    """A configured exchange trades with a wallet of the settings; the test venue brings its own."""
+    if row is not None:
+        check_permitted(wish, row.url or REAL)
+        there = [wallet.name for wallet in settings.wallets if wallet.venue == row.name]
+        if not (wish.wallet or there):
+            raise Refusal(Reason.WALLET_NOT_READY, f"the settings have no wallet at {row.name}", "wallet")
+        wish = wish._replace(wallet=wish.wallet or there[0])
+    from services.gateway.conformance.rigs.ccxt import CcxtRig  # noqa: PLC0415 (ccxt is slow to load)
+
+    return CcxtRig(settings, row, wallet=wish.wallet if row else "", market=wish.market)
 
 
 def check_permitted(wish: Wish, url: str) -> None:

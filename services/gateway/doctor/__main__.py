@@ -1,7 +1,7 @@
 """`python -m services.gateway.doctor [--wallet NAME] [--derive]`: findings as one JSON object, for `polyexec doctor`.
 
-In: settings and secret files. Out: a Report on standard output; exit 0 when it can trade, 1 when not. It works while the
-group is down, and when the gateway refuses to start.
+In: settings and secret files. Out: a Report on standard output; exit 0 when it can trade, 1 when not. It works while
+the group is down, and when the gateway refuses to start.
 """
 
 from __future__ import annotations
