@@ -232,6 +232,7 @@ class Gateway(Section):
     queue_max: int = Field(default=1000, ge=1, le=100_000)
     dead_man: bool = Field(default=True, description="beat, so that the venue cancels everything when we are gone")
     on_shutdown: str = Field(default="leave", pattern="^(leave|cancel_all)$")
+    post_only_s: int = Field(default=120, ge=1, le=3600, description="takers wait so long after a venue's restart")
 
 
 class Limits(Section):

@@ -85,7 +85,7 @@ class VenueDesk:
         settings = edge.settings.gateway
         self.adapter = adapter
         self.venue = adapter.venue
-        self.modes = VenueModes()
+        self.modes = VenueModes(settings.post_only_s * 1_000_000_000)
         self.trouble = "not answered yet"
         """Why the venue cannot be reached, "" when it can."""
         self.answered = False

@@ -20,7 +20,7 @@ S: Final = 1_000 * MS
 PROBE_FIRST_NS: Final = S
 PROBE_MAX_NS: Final = 30 * S
 POST_ONLY_NS: Final = 120 * S
-"""How long a venue stays post-only when it does not say how long."""
+"""How long a venue stays post-only after a restart, and when it does not say how long (a setting)."""
 FAILURES_MAX: Final = 5
 """Answers in a row that told nothing (timeouts, 5xx, other people's pages) before the venue is called DEGRADED."""
 
@@ -126,7 +126,8 @@ class Hold(NamedTuple):
 class VenueModes:
     """The mode of one venue. `now` is monotonic nanoseconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, post_only_ns: int = POST_ONLY_NS) -> None:
+        self._post_only_ns = post_only_ns
         self.mode = Mode.NORMAL
         self.text = ""
         self._until = 0
@@ -207,7 +208,7 @@ class VenueModes:
             # Of a trial that failed the next one waits longer.
             self._pause = min(2 * self._pause, PROBE_MAX_NS) if self._on_trial else PROBE_FIRST_NS
         self._on_trial = False
-        pause = POST_ONLY_NS if after is Mode.POST_ONLY else self._pause
+        pause = self._post_only_ns if after is Mode.POST_ONLY else self._pause
         self._until = now + (retry_after_ms * MS or pause)
 
     def _longer(self, now: int) -> None:

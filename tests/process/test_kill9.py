@@ -9,8 +9,6 @@ from __future__ import annotations
 import json
 import os
 import random
-import subprocess
-import sys
 import threading
 import time
 import urllib.error
@@ -22,48 +20,41 @@ import msgspec
 import pytest
 
 from common.messages import (
-    BalancesReport,
     CancelAccepted,
     CancelAll,
     CancelOrder,
-    ExchangeOrder,
-    ExchangeOrdersReport,
-    ExchangeTrade,
-    ExchangeTradesReport,
-    GetBalances,
-    GetExchangeOrder,
-    GetExchangeOrders,
-    GetExchangeTrades,
     GetMarkets,
-    GetOrder,
     GetOrders,
-    GetPositions,
     MarketsReport,
     MarketView,
-    Message,
     OrdersReport,
-    OrderView,
     PlaceAnswer,
     PlaceOrder,
-    PositionsReport,
     Refused,
 )
 from common.reasons import Reason
 from common.requester import Requester
-from common.settings import ROOT
-from common.topology import HEARTS, PROCESSES
-from common.types import Lifecycle, OrderType, Settlement, Side, Status, TimeInForce
+from common.topology import PROCESSES
+from common.types import OrderType, Settlement, Side, TimeInForce
 from scripts.provision import GivenSecrets, provision
 from tests.process.group import Group, group
+from tests.process.judge import (
+    ACCOUNT,
+    ANSWER_S,
+    answered,
+    check_journals,
+    check_positions,
+    check_venue,
+    final_orders,
+    order_of,
+    wallet_of,
+)
 
 pytestmark = [pytest.mark.process]
 
 CLIENTS = 4
-ACCOUNT = "default"
 PAUSE_S = 0.03
 """Between two commands of a client."""
-ANSWER_S = 60.0
-"""A command is repeated under its id for so long; the executor may be away meanwhile."""
 SIZE = 20_000_000
 ASK_MIN = 60_000
 """Below it a marketable order would be too small for the venue."""
@@ -80,9 +71,6 @@ MOMENT_S = 0.8
 """A process that runs is killed within so long."""
 READY_EVERY = 0.25
 """How often everything is awaited, so that trading goes on in between; otherwise the next one falls at once."""
-
-OPEN = {Status.PENDING, Status.SUBMITTING, Status.UNKNOWN, Status.CANCELLING, Status.WORKING, Status.PARTIALLY_FILLED}
-SETTLED = {Lifecycle.CONFIRMED, Lifecycle.REJECTED, Lifecycle.CANCELLED, Lifecycle.PLACED, Lifecycle.EXPIRED}
 
 
 class Client(threading.Thread):
@@ -133,7 +121,7 @@ class Client(threading.Thread):
             uuid.uuid4().hex, ACCOUNT, client_order_id, "polymarket", market.slug, "0", Side.BUY, OrderType.LIMIT,
             TimeInForce.GTC if resting else TimeInForce.FAK, False, price, SIZE,
         )  # fmt: skip
-        answer = _answered(bus, order)
+        answer = answered(bus, order)
         if isinstance(answer, PlaceAnswer):
             assert answer.order.client_order_id == client_order_id
             self.accepted[client_order_id] = answer
@@ -150,31 +138,21 @@ class Client(threading.Thread):
         known = self.accepted.get(order.client_order_id)
         if known is None:
             return
-        answer = _answered(bus, msgspec.structs.replace(order, command_id=uuid.uuid4().hex))
+        answer = answered(bus, msgspec.structs.replace(order, command_id=uuid.uuid4().hex))
         assert isinstance(answer, PlaceAnswer), answer
         assert (answer.order.order_id, answer.duplicate) == (known.order.order_id, True)
 
     def _cancel(self, bus: Requester) -> None:
         """One of its own; that it has ended already is a fine answer."""
         order_id = self._resting.pop(self._rng.randrange(len(self._resting)))
-        answer = _answered(bus, CancelOrder(uuid.uuid4().hex, ACCOUNT, order_id), cancel=True)
+        answer = answered(bus, CancelOrder(uuid.uuid4().hex, ACCOUNT, order_id), cancel=True)
         assert isinstance(answer, CancelAccepted | Refused), answer
         self.cancels["one" if isinstance(answer, CancelAccepted) else "refused"] += 1
 
     def _cancel_all(self, bus: Requester) -> None:
-        answer = _answered(bus, CancelAll(uuid.uuid4().hex, ACCOUNT), cancel=True)
+        answer = answered(bus, CancelAll(uuid.uuid4().hex, ACCOUNT), cancel=True)
         assert isinstance(answer, CancelAccepted), answer
         self.cancels["all"] += 1
-
-
-def _answered(bus: Requester, command: Message, *, cancel: bool = False) -> Message:
-    """The answer, however often the executor dies meanwhile."""
-    end = time.monotonic() + ANSWER_S
-    while True:
-        try:
-            return bus.request("executor", command, timeout_s=3, cancel=cancel)
-        except TimeoutError:
-            assert time.monotonic() < end, f"no answer within {ANSWER_S} s: {command}"
 
 
 class Killer:
@@ -222,103 +200,6 @@ class Killer:
             self.cut["missed"] += 1
 
 
-# --- what came of it ---
-
-
-def _order(bus: Requester, client_order_id: str) -> OrderView | None:
-    answer = bus.request("executor", GetOrder(uuid.uuid4().hex, ACCOUNT, client_order_id), timeout_s=20)
-    if isinstance(answer, Refused):
-        assert answer.code is Reason.ORDER_NOT_FOUND, answer
-        return None
-    assert isinstance(answer, OrdersReport)
-    return answer.orders[0]
-
-
-def _is_at_rest(order: OrderView) -> bool:
-    return order.lifecycle in SETTLED and order.status not in OPEN
-
-
-def _final(bus: Requester, client_order_ids: list[str], deadline_s: float) -> list[OrderView]:
-    """Every order once it has ended and its fills are settled: what was cancelled last must be proven gone."""
-    end = time.monotonic() + deadline_s
-    done: dict[str, OrderView] = {}
-    while len(done) < len(client_order_ids):
-        for client_order_id in client_order_ids:
-            if client_order_id not in done:
-                order = _order(bus, client_order_id)
-                assert order is not None, f"the accepted order {client_order_id} is gone"
-                if _is_at_rest(order):
-                    done[client_order_id] = order
-                else:
-                    assert time.monotonic() < end, f"did not come to rest: {order}"
-                    time.sleep(0.2)
-                    break
-    return list(done.values())
-
-
-def _wallet(processes: Group) -> str:
-    creds = json.loads((processes.folder / "secrets" / "main.user_data.creds").read_text())
-    return str(creds["address"]).lower()
-
-
-def _venue_trades(bus: Requester, wallet: str) -> list[ExchangeTrade]:
-    trades: list[ExchangeTrade] = []
-    while True:
-        report = bus.request("exchange", GetExchangeTrades(uuid.uuid4().hex, wallet, offset=len(trades)))
-        assert isinstance(report, ExchangeTradesReport)
-        trades += report.trades
-        if not report.more:
-            return trades
-
-
-def _venue_order(bus: Requester, venue_order_id: str) -> ExchangeOrder | None:
-    report = bus.request("exchange", GetExchangeOrder(uuid.uuid4().hex, venue_order_id))
-    assert isinstance(report, ExchangeOrdersReport)
-    return report.orders[0] if report.orders else None
-
-
-def _check_venue(bus: Requester, wallet: str, orders: list[OrderView]) -> None:
-    """Every order as the venue has it, and nothing at the venue that is not one of them."""
-    ours = {order.venue_order_id: order for order in orders}
-    assert len(ours) == len(orders), "two orders with one venue id"
-    for venue_order_id, order in ours.items():
-        venue = _venue_order(bus, venue_order_id)
-        if order.lifecycle is Lifecycle.REJECTED and not order.filled_size:
-            assert venue is None or venue.filled_size == 0, f"rejected here, traded there: {order} {venue}"
-            continue
-        assert venue is not None or not order.filled_size, f"the venue does not know {order}"
-        traded = venue.filled_size if venue else 0
-        assert traded == order.filled_size == sum(fill.size for fill in order.fills), f"{order}\n{venue}"
-    matched: set[str] = set()
-    for trade in _venue_trades(bus, wallet):
-        matched |= {trade.taker_order_id} if trade.taker_account == wallet else set()
-        matched |= {leg.venue_order_id for leg in trade.makers if leg.account == wallet}
-    assert matched <= ours.keys(), "the venue traded an order we do not know"
-    report = bus.request("exchange", GetExchangeOrders(uuid.uuid4().hex, wallet))
-    assert isinstance(report, ExchangeOrdersReport)
-    assert report.orders == [], "everything was cancelled, the venue has open orders"
-
-
-def _check_positions(bus: Requester, wallet: str) -> None:
-    balances = bus.request("exchange", GetBalances(uuid.uuid4().hex, wallet))
-    positions = bus.request("executor", GetPositions(uuid.uuid4().hex))
-    assert isinstance(balances, BalancesReport)
-    assert isinstance(positions, PositionsReport)
-    held = {token: size for token, size in balances.tokens.items() if size}
-    assert {row.token_id: row.size for row in positions.positions if row.size} == held
-
-
-def _check_journals(processes: Group) -> None:
-    """After all the kills, and while both hearts run: sound files, and a replay comes to the checkpoints' states."""
-    for heart in sorted(HEARTS):
-        for words in (["verify"], ["replay", "--check"]):
-            command = [sys.executable, "-m", "services.cli", "journal", *words, "--process", heart]
-            done = subprocess.run(
-                command, cwd=ROOT, env=processes.env, capture_output=True, text=True, timeout=120, check=False
-            )
-            assert done.returncode == 0, f"{heart} {words}: {done.stdout}{done.stderr}"
-
-
 def _story(bus: Requester, processes: Group) -> str:
     """What the processes say about themselves, for a failure's report."""
     beats = bus.heartbeats(2.0)
@@ -352,23 +233,23 @@ def _check(processes: Group, bus: Requester, clients: list[Client]) -> None:
     accepted = [client_order_id for client in clients for client_order_id in client.accepted]
     refused = Counter(code for client in clients for code in client.refused.values())
     assert len(accepted) > 20 * CLIENTS, f"hardly anything was accepted, refused: {refused}"
-    assert isinstance(_answered(bus, CancelAll(uuid.uuid4().hex), cancel=True), CancelAccepted)
-    orders = _final(bus, accepted, 90)
+    assert isinstance(answered(bus, CancelAll(uuid.uuid4().hex), cancel=True), CancelAccepted)
+    orders = final_orders(bus, accepted, 90)
     for client in clients:
         for client_order_id, answer in client.accepted.items():
-            order = _order(bus, client_order_id)
+            order = order_of(bus, client_order_id)
             assert order is not None
             assert order.order_id == answer.order.order_id, "one id, two orders"
             assert order.venue_order_id == answer.order.venue_order_id, "signed twice"
         for client_order_id in client.refused:
-            assert _order(bus, client_order_id) is None, f"{client_order_id} was refused and is there"
+            assert order_of(bus, client_order_id) is None, f"{client_order_id} was refused and is there"
     newest = bus.request("executor", GetOrders(uuid.uuid4().hex, open_only=False, limit=1000), timeout_s=20)
     assert isinstance(newest, OrdersReport)
     assert {row.client_order_id for row in newest.orders} <= set(accepted), "an order nobody was told of"
-    wallet = _wallet(processes)
-    _check_venue(bus, wallet, orders)
-    _check_positions(bus, wallet)
-    _check_journals(processes)
+    wallet = wallet_of(processes)
+    check_venue(bus, wallet, orders)
+    check_positions(bus, wallet)
+    check_journals(processes)
     confirmed = sum(fill.settlement is Settlement.CONFIRMED for order in orders for fill in order.fills)
     cancels = sum((client.cancels for client in clients), Counter[str]())
     print(f"{len(orders)} orders, {confirmed} confirmed fills, cancels {dict(cancels)}, refused {dict(refused)}")
