@@ -98,6 +98,7 @@ WITNESS = ("GET /book", "POST /books", "GET /gamma", "GET /data/v2", "GET /clob-
 def test_a_place_is_one_request_and_nothing_else_is_asked_for_it() -> None:
     with trading() as (processes, bus):
         view = liquid(bus)[0]
+        _until_filled(bus, view, "warm", 20)
         before = Counter(_control(processes, "/status")["requests"])
         names = [f"one-{n}" for n in range(10)]
         for name in names:
