@@ -78,6 +78,7 @@ class Venue:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._reached = True
         urls = settings.polymarket
         self.http = self._client(urls.clob_url)
         self._data = self._client(urls.data_url)
@@ -101,11 +102,13 @@ class Venue:
     async def public(self) -> list[Finding]:
         """The first finding says whether it can be reached at all."""
         url = self._settings.polymarket.clob_url
-        first = judge.venue_finding(await self._get("/ok"), url)
-        if first.level is Level.FAIL:
+        answer = await self._get("/ok")
+        self._reached = bool(answer.status)
+        first = judge.venue_finding(answer, url)
+        if not self._reached:
             about = About()
             rest = (Code.CLOCK, Code.VERSION, Code.GEOBLOCK)
-            return [first, *(about.skipped(code, "the venue does not answer") for code in rest)]
+            return [first, *(about.skipped(code, "the venue cannot be reached") for code in rest)]
         version = judge.version_finding(await self._get("/version"), self._settings.polymarket.protocol_version)
         return [first, await self._clock(), version, await self._blocked()]
 
@@ -143,11 +146,14 @@ class Venue:
 
     async def _asked(self, wallet: VenueWallet, own: judge.Identity) -> list[Finding]:
         name = own.name
-        market = await self._market()
+        market = await self._market() if self._reached else None
         pinned = self._doomed(wallet, market)
         signature = await wallet.sign(pinned, pinned.venue_order_id)
         recovered = recover_order_signer(pinned.order, signature, pinned.chain_id, pinned.neg_risk, pinned.version)
         signed = judge.signature_finding(name, own.signer, recovered, own.signature_type)
+        if not self._reached:
+            text = "the venue cannot be reached"
+            return [*(About(name).skipped(code, text) for code in (Code.API_KEY, *OF_KEY)), signed]
         key = judge.api_key_finding(name, await self._ask(wallet, "/auth/api-keys"), wallet.api_key)
         if key.level is Level.FAIL:
             text = "the venue has to accept the API credentials first"
