@@ -1,4 +1,3 @@
-
 """What a failed request means, over answers as Binance sends them: UNKNOWN is never REFUSED, nor the reverse."""
 
 from __future__ import annotations
