@@ -167,3 +167,10 @@ def test_a_closed_market_stays_while_a_connection_asks_for_it() -> None:
 
 def test_frames_change_no_scene() -> None:
     assert scene_after(frame(1)) == []
+
+
+def test_markets_of_venues_without_recorded_frames_are_left_out() -> None:
+    tape = joined()
+    tape.on_markets([listed(2, venue="exchange"), listed(3, venue="binance"), listed(4)], T0)
+    (entry,) = tape.take()
+    assert message_of(entry) == listed(4)
