@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Sequence
 
 from common.edge import Edge
-from common.latest import SILENT_AFTER_NS
 from common.messages import Message
 from common.settings import Wallet
 from common.types import FeedState
@@ -25,6 +24,8 @@ from services.user_data.source import OnChange, Source
 OWNER = "exchange"
 TOPIC = "account"
 CHECK_S = 0.25
+SILENT_NS = 3_000_000_000
+"""A healthy exchange is heard every 500 ms; a feed that is lost stops trading, so a busy machine is given time."""
 MISSED = "events of the exchange's stream were lost"
 
 
@@ -93,9 +94,9 @@ class AccountStream:
             self._edge.subscribe(OWNER, TOPIC, self)
 
     def check(self) -> None:
-        """A healthy exchange is heard every 500 ms: of a silent one nobody knows what is happening there."""
+        """Of a silent exchange nobody knows what is happening there."""
         silent_ns = self._mono_ns() - self._edge.heard_ns(OWNER)
-        was_silent, self._is_silent = self._is_silent, silent_ns > SILENT_AFTER_NS
+        was_silent, self._is_silent = self._is_silent, silent_ns > SILENT_NS
         if not self._is_continuous or was_silent == self._is_silent:
             return
         for feed in self.feeds:

@@ -6,12 +6,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from common.latest import SILENT_AFTER_NS
 from common.messages import UserFeedChanged, VenueFill, VenueOrderChanged
 from common.settings import Wallet
 from common.types import FeedState, Settlement, Side
 from services.user_data import exchange_feed
-from services.user_data.exchange_feed import AccountStream
+from services.user_data.exchange_feed import SILENT_NS, AccountStream
 from services.user_data.outlet import LANE, LANE_FULL
 from tests.services.exchange.world import NO, YES, World
 from tests.services.exchange_edge import ExchangeEdge, with_wallets
@@ -120,7 +119,7 @@ async def test_a_snapshot_while_live_means_that_something_was_missed(room: Room)
 
 async def test_a_silent_exchange_is_stale_until_it_is_heard_again(room: Room) -> None:
     await room.live()
-    room.mono_ns += SILENT_AFTER_NS + 1
+    room.mono_ns += SILENT_NS + 1
     await room.edge.until(lambda: room.states()[-1] is STALE)
     room.hear()
     await room.edge.until(lambda: room.states()[-1] is LIVE)
@@ -129,7 +128,7 @@ async def test_a_silent_exchange_is_stale_until_it_is_heard_again(room: Room) ->
 
 async def test_an_exchange_that_comes_back_with_another_life_is_live_only_with_its_stream(room: Room) -> None:
     await room.live()
-    room.mono_ns += SILENT_AFTER_NS + 1
+    room.mono_ns += SILENT_NS + 1
     await room.edge.until(lambda: room.states()[-1] is STALE)
     room.edge.sinks["account"].on_gap()
     room.hear()
