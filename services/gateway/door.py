@@ -198,13 +198,13 @@ class Gateway:
     # --- readiness ---
 
     def _show_state(self) -> None:
-        """READY once every venue answered; later the detail says which does not, and which is restricted."""
+        """READY once a venue answered; the detail says which does not, and which is restricted."""
         troubles = [f"{desk.venue} does not answer: {desk.trouble}" for desk in self.desks.values() if desk.trouble]
         troubles += [desk.clock_trouble for desk in self.desks.values() if desk.clock_trouble]
         troubles += [
             f"{desk.venue} is {desk.modes.mode}" for desk in self.desks.values() if desk.modes.mode is not Mode.NORMAL
         ]
-        ready = all(desk.answered for desk in self.desks.values())
+        ready = any(desk.answered for desk in self.desks.values())
         self._edge.set_state("READY" if ready else "STARTING", "; ".join(troubles))
 
 
