@@ -62,10 +62,10 @@ def trading(**settings: str) -> Iterator[tuple[Group, Requester]]:
 
 def switch(processes: Group, name: str, on: bool = True, **parameters: object) -> None:
     body = json.dumps({"name": name, "on": on, **parameters}).encode()
-    _control(processes, "/faults", body)
+    control(processes, "/faults", body)
 
 
-def _control(processes: Group, path: str, body: bytes | None = None) -> Any:
+def control(processes: Group, path: str, body: bytes | None = None) -> Any:
     url = f"http://127.0.0.1:{processes.control_port}{path}"
     with urllib.request.urlopen(urllib.request.Request(url, body), timeout=10) as answer:
         return json.load(answer)
@@ -99,12 +99,12 @@ def test_a_place_is_one_request_and_nothing_else_is_asked_for_it() -> None:
     with trading() as (processes, bus):
         view = liquid(bus)[0]
         _until_filled(bus, view, "warm", 20)
-        before = Counter(_control(processes, "/status")["requests"])
+        before = Counter(control(processes, "/status")["requests"])
         names = [f"one-{n}" for n in range(10)]
         for name in names:
             assert isinstance(answered(bus, a_place(view, name, TimeInForce.FAK)), PlaceAnswer)
         final_orders(bus, names, 30)
-        asked = Counter(_control(processes, "/status")["requests"]) - before
+        asked = Counter(control(processes, "/status")["requests"]) - before
         assert asked.pop("POST /order") == len(names)
         others = {name for name in asked if not name.startswith((*ROUTINE, *WITNESS))}
         assert not others, f"asked beside the orders: {asked}"
@@ -165,7 +165,7 @@ def test_orders_whose_answers_never_come_are_all_resolved_and_none_is_there_twic
             placer.join(400)
             assert placer.failure is None, placer.failure
         _until_nothing_is_on_its_way(bus, 120)
-        lost = _control(processes, "/status")["struck"]["post_order_timeout"]
+        lost = control(processes, "/status")["struck"]["post_order_timeout"]
         switch(processes, "post_order_timeout", on=False)
         assert lost > orders // 5, f"only {lost} answers were lost: the test proved little"
         accepted = {name: answer for placer in placers for name, answer in placer.accepted.items()}
@@ -193,7 +193,7 @@ def _check_resolved(processes: Group, bus: Requester, accepted: dict[str, PlaceA
         first = accepted[order.client_order_id].order
         assert (order.order_id, order.venue_order_id) == (first.order_id, first.venue_order_id), "signed twice"
         assert order.status is not Status.UNKNOWN
-    posts = _control(processes, "/status")["order_posts"]
+    posts = control(processes, "/status")["order_posts"]
     assert not set(posts) - {order.venue_order_id for order in found}, "a post of nobody's order"
     wallet = wallet_of(processes)
     check_venue(bus, wallet, found)
@@ -205,7 +205,7 @@ def _check_resolved(processes: Group, bus: Requester, accepted: dict[str, PlaceA
 
 
 def _venue_requests(processes: Group, after: int) -> list[Any]:
-    rows: list[Any] = _control(processes, f"/requests?after={after}")["requests"]
+    rows: list[Any] = control(processes, f"/requests?after={after}")["requests"]
     return rows
 
 
