@@ -13,7 +13,7 @@ import msgspec
 
 from common.errors import Refusal
 from common.fixed import floor_to, format_micros
-from common.messages import Place, QueryBalances, QueryPositions, Timings, VenueOrder
+from common.messages import CancelResult, Place, PlaceResult, QueryBalances, QueryPositions, Timings, VenueOrder
 from common.reasons import Reason
 from common.types import ONE, Outcome, RetryClass, TimeInForce
 from common.venues.capabilities import DuplicateRefused
@@ -329,11 +329,21 @@ async def cancel_filled(trial: Trial) -> str:
 
 @case("cancel_race", "a cancel sent together with its order", "whoever wins, both answers are true", "§6, §12")
 async def cancel_race(trial: Trial) -> str:
+    """Once with an order that takes, whose cancel is a moment behind; once with one that rests, its cancel ahead."""
     quote = await trial.quote()
     price = quote.taking_price
-    place = trial.rig.order(Wanted(quote.instrument.token_id, price, quote.instrument.least_size(price)))
-    order_id = place.venue_order_id
-    result, cancelled = await asyncio.gather(trial.send(place), trial.cancel(order_id))
+    takes = trial.rig.order(Wanted(quote.instrument.token_id, price, quote.instrument.least_size(price)))
+    result, cancelled = await asyncio.gather(trial.send(takes), trial.cancel(takes.venue_order_id))
+    first = await _is_true_of_race(trial, result, cancelled)
+    rests = trial.rig.order(await trial.resting())
+    cancelled, result = await asyncio.gather(trial.cancel(rests.venue_order_id), trial.send(rests))
+    second = await _is_true_of_race(trial, result, cancelled)
+    return f"one that takes: {first}; one that rests: {second}"
+
+
+async def _is_true_of_race(trial: Trial, result: PlaceResult, cancelled: CancelResult) -> str:
+    """What both answers say is so at the venue, now and after another cancel."""
+    order_id = result.venue_order_id
     expect_done(result, "the order")
     expect_done(cancelled, "the cancel")
     order = await trial.known_order(order_id)

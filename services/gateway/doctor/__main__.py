@@ -65,7 +65,8 @@ def check(wallet: str, *, anew: bool = False) -> Report:
         fix = "correct the key it names in the settings file or the environment (docs/settings.md)"
         return report_of("", [About().fail(Code.SETTINGS, f"the settings cannot be used: {error}", fix)])
     rows = [row for row in settings.wallets if wallet in ("", row.name)]
-    told = About().ok(Code.SETTINGS, f"settings for {settings.mode.value} mode, {len(rows)} wallets")
+    names = ", ".join(row.name for row in rows)
+    told = About().ok(Code.SETTINGS, f"settings for {settings.mode.value} mode; looking at: {names}")
     if not rows:
         known = ", ".join(row.name for row in settings.wallets) or "none"
         told = About(wallet).fail(Code.SETTINGS, f"the settings have no wallet {wallet!r}", f"name one of: {known}")
