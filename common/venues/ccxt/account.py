@@ -20,6 +20,7 @@ from common.venues.ccxt.client import Answer, CcxtClient, Lane
 from common.venues.ccxt.markets import Fields
 from common.venues.ccxt.names import OrderNames
 from common.venues.ccxt.orders import OwnTrade, Seen, fill_of, own_trade, seen_order, trade_ms, trade_number
+from common.venues.plain import id_tail
 
 AT_ONCE: Final = 4
 """Questions of one list under way at the same time."""
@@ -64,11 +65,12 @@ class CcxtAccount:
         return None
 
     def symbols_of(self, venue_order_id: str) -> Sequence[str]:
-        """Where to look for an order: the symbol that is remembered, else each there is."""
+        """Where to look for an order: the symbol that is remembered, else each there is, what its id says first."""
         known = self.names.symbol_of(venue_order_id)
-        if not known and not self.markets:
-            raise self.failed(self._not_loaded())
-        return [known] if known else list(self.markets)
+        if known:
+            return [known]
+        tails = {symbol: id_tail(market.token_ids[0]) for symbol, market in self.markets.items()}
+        return sorted(self._symbols(), key=lambda symbol: not venue_order_id.endswith(tails[symbol]))
 
     async def open_orders(self) -> list[Seen]:
         lists = await asyncio.gather(*(self._open_in(symbol) for symbol in self._symbols()))
