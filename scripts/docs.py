@@ -1,7 +1,8 @@
 """Generate the reference pages in docs/ from the code: `python -m scripts.docs` writes, a test keeps them fresh.
 
 Pages: topology.md (inboxes, lanes, processes), messages.md (every message with its fields), settings.md (every key),
-feed-states.md (how far a token's book can be trusted), order-states.md (the life of an order).
+feed-states.md (how far a token's book can be trusted), order-states.md (the life of an order), venue-modes.md (what a
+venue takes, and how each mode ends).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from common.messages import MESSAGES
 from common.settings import ROOT, MarketData, Settings
 from common.topology import ALL_PROCESSES, HEARTS, INBOXES, LANES, OPTIONAL
 from services.executor.order import RANK, Event, State, lifecycle_word, order_diagram, status_word, step
+from services.gateway.modes import RULES, SIGNAL_OF, TABLE, Mode, Signal
 from services.market_data.trust import CAUSES, MEANING, diagram
 
 DOCS = ROOT / "docs"
@@ -144,6 +146,41 @@ def order_states_page() -> str:
     )
 
 
+def venue_modes_page() -> str:
+    """The modes of a venue and every transition between them."""
+    meant = member_texts(Signal)
+    said = {signal: f"the venue answered {code}" for code, signal in SIGNAL_OF.items()}
+    modes = [
+        (
+            f"`{mode.value}`",
+            rule.meaning,
+            "yes" if rule.takers else "no",
+            "yes" if rule.makers else "no",
+            "it is probed" if rule.probes else "",
+        )
+        for mode, rule in RULES.items()
+    ]
+    signals = [(f"`{signal.value}`", said.get(signal) or meant.get(signal.name, "")) for signal in Signal]
+    cells = [(f"`{mode.value}`", *(_mode_word(TABLE.get((mode, signal)), mode) for signal in Signal)) for mode in Mode]
+    return (
+        f"{NOTE}# Venue modes\n\nWhat each venue takes now, as the gateway learns it from the answers to its order "
+        "calls. The table is\n`services/gateway/modes.py`; an empty cell changes nothing. Cancels leave in every mode. "
+        "A place that may not leave is\nrefused with the mode's code and a pause, and nothing was sent.\n\n"
+        "## Modes\n\n"
+        + table(("mode", "meaning", "takers leave", "post-only leaves", "when its pause is over"), modes)
+        + "\nPauses are 1 s, doubled up to 30 s; POST_ONLY lasts as long as the venue says, else "
+        "`gateway.post_only_s`, and after a\nrestart always. When time alone ends a mode, one order is tried before "
+        "the others.\n\n## Signals\n\n"
+        + table(("signal", "meaning"), signals)
+        + "\n## Transitions\n\n"
+        + table(("from", *(signal.value for signal in Signal)), cells)
+    )
+
+
+def _mode_word(after: Mode | None, before: Mode) -> str:
+    return "" if after is None or after is before else after.value
+
+
 def member_texts(words: type[StrEnum]) -> dict[str, str]:
     """The docstring below each member of an enum."""
     (definition,) = ast.parse(inspect.getsource(words)).body
@@ -175,6 +212,7 @@ PAGES: dict[Path, Callable[[], str]] = {
     DOCS / "settings.md": settings_page,
     DOCS / "feed-states.md": feed_states_page,
     DOCS / "order-states.md": order_states_page,
+    DOCS / "venue-modes.md": venue_modes_page,
 }
 
 

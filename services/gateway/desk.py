@@ -210,7 +210,8 @@ class VenueDesk:
     async def _probe(self) -> None:
         """Ask whether the venue serves orders again, with something that changes nothing."""
         self._edge.counters["venue_probes"] += 1
-        self._observe(Kind.CANCEL, await self.adapter.probe(), maker_only=True)
+        began = self._mono_ns()
+        self._observe(Kind.CANCEL, await self.adapter.probe(), began, maker_only=True)
         self._probing = False
         self._start(*Kind)
 
@@ -241,13 +242,14 @@ class VenueDesk:
             took_us=(self._wall_ns() - job.received_ns) // 1000,
         )
 
-    def _observe(self, kind: Kind, result: PlaceResult | CancelResult, *, maker_only: bool) -> None:
-        """What an answer says about the venue itself."""
+    def _observe(self, kind: Kind, result: PlaceResult | CancelResult, began: int, *, maker_only: bool) -> None:
+        """What an answer says about the venue itself; its request left at `began`."""
         self.modes.observe(
             result.code,
             result.retry_after_ms,
             result.text,
             self._mono_ns(),
+            began=began,
             place=kind is Kind.PLACE,
             maker_only=maker_only,
         )
@@ -275,8 +277,9 @@ class VenueDesk:
             case Place():
                 return await self._placed(jobs)
             case Cancel():
+                began = self._mono_ns()
                 cancelled = await self.adapter.cancel(action, job.received_ns)
-                self._observe(Kind.CANCEL, cancelled, maker_only=True)
+                self._observe(Kind.CANCEL, cancelled, began, maker_only=True)
                 return [cancelled]
             case CancelWallet():
                 return [await self._cancel_wallet(action, job)]
@@ -294,8 +297,9 @@ class VenueDesk:
     async def _cancel_wallet(self, action: CancelWallet, job: Job) -> SingleResult:
         if not self.adapter.capabilities.cancel_wallet:
             return self._unsupported(job, "cancel everything of a wallet with one call: cancel by ids")
+        began = self._mono_ns()
         result = await self.adapter.cancel_wallet(action, job.received_ns)
-        self._observe(Kind.CANCEL, result, maker_only=True)
+        self._observe(Kind.CANCEL, result, began, maker_only=True)
         return result
 
     async def _positions(self, action: QueryPositions, job: Job) -> SingleResult:
@@ -343,12 +347,13 @@ class VenueDesk:
     async def _send(self, leaving: Sequence[tuple[Job, Prepared]]) -> Sequence[PlaceResult]:
         job, prepared = leaving[0]
         self._edge.counters["places_sent"] += len(leaving)
+        began = self._mono_ns()
         if len(leaving) == 1:
             results = [await self.adapter.place(prepared, job.received_ns, resent=job.repeat)]
         else:
             results = await self.adapter.place_batch([row for _, row in leaving], job.received_ns)
         for result, (_, row) in zip(results, leaving, strict=True):
-            self._observe(Kind.PLACE, result, maker_only=row.maker_only)
+            self._observe(Kind.PLACE, result, began, maker_only=row.maker_only)
         return results
 
     async def _before_repeat(self, job: Job, place: Place) -> PlaceResult | None:

@@ -130,6 +130,8 @@ class VenueModes:
         self._post_only_ns = post_only_ns
         self.mode = Mode.NORMAL
         self.text = ""
+        self._since = 0
+        """When the mode began: answers to what left earlier end no mode."""
         self._until = 0
         self._pause = PROBE_FIRST_NS
         self._on_trial = False
@@ -174,8 +176,10 @@ class VenueModes:
         self._on_trial, self._trying = True, False
         return False
 
-    def observe(self, code: Reason, retry_after_ms: int, text: str, now: int, *, place: bool, maker_only: bool) -> None:
-        """An answer of an order call: of a place, a cancel, or a probe."""
+    def observe(
+        self, code: Reason, retry_after_ms: int, text: str, now: int, *, began: int, place: bool, maker_only: bool
+    ) -> None:
+        """An answer of an order call that `began` then: of a place, a cancel, or a probe."""
         if place and not maker_only:
             self._trying = False
         signal = SIGNAL_OF.get(code)
@@ -190,6 +194,8 @@ class VenueModes:
                 signal = Signal.SERVED
             else:
                 signal = Signal.MADE if maker_only else Signal.PLACED
+            if began < self._since:
+                return  # it left before the venue said otherwise: no news of what it takes now
         if signal is Signal.PLACED:
             self._on_trial = False
         self._move(signal, retry_after_ms, text, now)
@@ -203,6 +209,7 @@ class VenueModes:
             if said and retry_after_ms:
                 self._until = now + retry_after_ms * MS
             return
+        self._since = now
         self.mode, self.text = after, text if said or signal is Signal.FAILING else ""
         if signal is not Signal.TIME:
             # Of a trial that failed the next one waits longer.

@@ -30,8 +30,11 @@ class Venue:
     def is_in(self, mode: Mode) -> bool:
         return self.modes.mode is mode
 
-    def answers(self, code: Reason, *, place: bool = True, maker: bool = False, retry_ms: int = 0) -> None:
-        self.modes.observe(code, retry_ms, "text", self.now, place=place, maker_only=maker)
+    def answers(
+        self, code: Reason, *, place: bool = True, maker: bool = False, retry_ms: int = 0, took: int = 0
+    ) -> None:
+        began = self.now - took
+        self.modes.observe(code, retry_ms, "text", self.now, began=began, place=place, maker_only=maker)
 
     def may_leave(self, *, maker: bool = False) -> bool:
         held = self.modes.hold(maker, self.now)
@@ -90,6 +93,17 @@ def test_a_restart_is_probed_with_growing_pauses_and_ends_in_post_only() -> None
     venue.answers(Reason.OK, place=False)
     assert venue.is_in(Mode.POST_ONLY)
     assert not venue.may_leave()
+
+
+def test_an_answer_to_what_left_before_the_restart_does_not_end_it() -> None:
+    venue = Venue()
+    venue.answers(Reason.VENUE_RESTARTING)
+    venue.now += MS
+    venue.answers(Reason.OK, took=2 * MS)
+    venue.answers(Reason.OK, place=False, took=2 * MS)
+    assert venue.is_in(Mode.RESTARTING)
+    venue.answers(Reason.OK, place=False)
+    assert venue.is_in(Mode.POST_ONLY)
 
 
 def test_after_the_post_only_window_one_order_is_tried_before_the_others() -> None:
