@@ -62,6 +62,7 @@ class CcxtFeed:
         self._backoff = ExponentialBackoff(rng, 0.2, 10.0)
         self._next_trade: dict[str, int] = {}
         self._good_mono = mono_ns()
+        self._clock_wanted = True
 
     async def run(self) -> None:
         try:
@@ -83,7 +84,9 @@ class CcxtFeed:
         began = self._mono_ns()
         try:
             if not self._account.markets:
-                await self._begin()
+                await self._load()
+            if self._clock_wanted:
+                self._clock_wanted = (await self._account.client.clock())[0].failure is not None
             await self._poll()
         except Failed as failed:
             return self._failed(failed.verdict)
@@ -92,17 +95,16 @@ class CcxtFeed:
         self._put(self.feed.on_heard(self._wall_ns()))
         return max(0.0, self._row.poll_ms / 1000 - (self._mono_ns() - began) / 1e9)
 
-    async def _begin(self) -> None:
-        """Instruments, and how far each symbol's own trades go: what was before is the executor's to catch up."""
+    async def _load(self) -> None:
         client = self._account.client
         failure = await client.load(self._row.symbols)
         if failure is None and not client.listing.markets:
             failure = client.not_loaded()
         if failure is not None:
             raise self._account.failed(failure)
-        await client.clock()
 
     async def _poll(self) -> None:
+        """The first one finds how far own trades go: what was before is the executor's to catch up."""
         asked_ns = self._wall_ns()
         fresh = [symbol for symbol in self._account.markets if symbol not in self._next_trade]
         for symbol in fresh:
@@ -138,6 +140,7 @@ class CcxtFeed:
         """A poll gave nothing. Seconds until the next one."""
         self._edge.counters["polls_failed"] += 1
         reason = f"{verdict.code.value}: {verdict.text}"
+        self._clock_wanted = self._clock_wanted or verdict.code is Reason.CLOCK_SKEW
         silent_ns = self._mono_ns() - self._good_mono
         if verdict.code is Reason.VENUE_AUTH or silent_ns > self.patience_ns:
             if self.feed.state is FeedState.LIVE:

@@ -33,6 +33,7 @@ from common.venues.ccxt.markets import Listing, list_markets
 _MODULE: Final = "ccxt.async_support"
 _UNREADABLE: Final = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
 """What ccxt's parsers raise over an answer of another shape than they know."""
+_WRONG_WORD: Final = (Reason.UNKNOWN_MARKET, Reason.BAD_REQUEST)
 _ORIGIN: Final = re.compile(r"^https?://[^/]+")
 
 
@@ -287,7 +288,7 @@ class CcxtClient:
     async def load(self, symbols: Sequence[str]) -> Failure | None:
         """Ask for the instruments and read the configured ones into `listing`; a failure leaves it as it was."""
         answer = await self._ask(Lane.QUERY, "load_markets", True, self.dialect.only(symbols))
-        if isinstance(answer.failure, Reply):
+        if answer.failure is not None and self.judge(answer.failure).code in _WRONG_WORD:
             # One word the venue does not know refuses the whole question: ask for everything it has.
             answer = await self._ask(Lane.QUERY, "load_markets", True)
         if answer.failure is not None:

@@ -162,6 +162,18 @@ async def test_refused_keys_are_a_loss_at_once(room: Room) -> None:
     assert lost.reason.startswith("VENUE_AUTH: -2015")
 
 
+async def test_a_clock_that_was_set_is_compared_again(room: Room) -> None:
+    await room.live()
+    skewed = Fault(
+        FaultKind.ANSWER, 400, '{"code":-1021,"msg":"Timestamp for this request is outside of the recvWindow."}'
+    )
+    asked = room.server.requests["GET time"]
+    room.server.fail("GET openOrders", skewed)
+    await room.until(lambda: room.server.requests["GET time"] > asked)
+    await room.polls(1)
+    assert room.states() == [FeedState.CONNECTING, LIVE]
+
+
 async def test_a_venue_that_is_not_there_at_the_start_is_waited_for(room: Room) -> None:
     room.server.fail("GET exchangeInfo", LOST, 3)
     room.start()
