@@ -34,6 +34,7 @@ from common.messages import (
 )
 from common.reasons import Reason
 from common.types import Outcome, RetryClass
+from common.venues.capabilities import DuplicateRefused
 from services.gateway.actions import (
     Action,
     Conditions,
@@ -357,7 +358,10 @@ class VenueDesk:
         return results
 
     async def _before_repeat(self, job: Job, place: Place) -> PlaceResult | None:
-        """A place that may have been sent before: its result, or None when the venue proved it does not have it."""
+        """A place that may have been sent before: its result, or None when it may go (again).
+
+        It may when the venue proved that it does not have it, and would refuse the second of two copies for ever.
+        """
         lookup = await self.adapter.look_up(
             QueryOrder(place.action_id, place.venue, place.wallet, place.venue_order_id)
         )
@@ -368,14 +372,17 @@ class VenueDesk:
             return PlaceResult(
                 place.action_id, place.venue_order_id, Outcome.DONE, Reason.OK, text, status, timings=timings
             )
+        text = f"the look-up before sending again failed: {lookup.text}"
         if lookup.outcome is Outcome.DONE:
-            return None
+            if self.adapter.capabilities.duplicate_refused is DuplicateRefused.FOREVER:
+                return None
+            text = f"{self.venue} may take an id twice: it is not sent again while an earlier copy may still arrive"
         return PlaceResult(
             place.action_id,
             place.venue_order_id,
             Outcome.UNKNOWN,
             lookup.code,
-            f"the look-up before sending again failed: {lookup.text}",
+            text,
             timings=timings,
             retry=RetryClass.LOOK_UP,
         )

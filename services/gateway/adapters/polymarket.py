@@ -12,6 +12,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
+import msgspec
+
 from common.errors import Refusal
 from common.http import FailureKind, HttpClient, HttpFailure, HttpReply
 from common.messages import (
@@ -36,7 +38,7 @@ from common.messages import (
 from common.reasons import Reason
 from common.settings import Settings
 from common.types import Outcome, RetryClass
-from common.venues.capabilities import Capabilities, capabilities_of
+from common.venues.capabilities import Capabilities, DuplicateRefused, capabilities_of
 from common.venues.polymarket.pinned import PinnedOrder
 from common.venues.polymarket.wire import decode_json
 from services.gateway.actions import Kind
@@ -92,6 +94,8 @@ class PolymarketAdapter:
         self._wall_ns = wall_ns
         self._on_headers = on_headers
         self._tap = tap
+        believed = DuplicateRefused(settings.polymarket.duplicate_refused)
+        self._capabilities = msgspec.structs.replace(capabilities_of(VENUE), duplicate_refused=believed)
         gateway, urls = settings.gateway, settings.polymarket
         counts = {
             Kind.PLACE: gateway.in_flight_max + 1,
@@ -117,7 +121,7 @@ class PolymarketAdapter:
 
     @property
     def capabilities(self) -> Capabilities:
-        return capabilities_of(VENUE)
+        return self._capabilities
 
     def wallets(self) -> Sequence[WalletReady]:
         return [wallet.ready() for wallet in self._wallets.values()]

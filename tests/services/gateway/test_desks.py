@@ -49,9 +49,11 @@ NOW = 1_790_000_000 * S
 class Stub:
     """A venue that answers as it is told; `hangs` waits for `release`."""
 
-    def __init__(self, venue: str, *, wallet_cancel: bool = True) -> None:
+    def __init__(
+        self, venue: str, *, wallet_cancel: bool = True, refused: DuplicateRefused = DuplicateRefused.FOREVER
+    ) -> None:
         self.venue = venue
-        self.capabilities = Capabilities(DuplicateRefused.FOREVER, place_batch_max=15, cancel_wallet=wallet_cancel)
+        self.capabilities = Capabilities(refused, place_batch_max=15, cancel_wallet=wallet_cancel)
         self.code = Reason.OK
         self.clock_ns = NOW
         self.hangs = False
@@ -272,3 +274,14 @@ async def test_it_is_ready_when_one_venue_answers_and_says_which_does_not() -> N
         assert "gone does not answer: no route" in d.edge.state[1]
         d.act(at("well", 1))
         assert (await d.place_result("well-1")).outcome is Outcome.DONE
+
+
+async def test_a_repeat_of_an_absent_order_goes_again_only_where_a_second_copy_is_refused_for_ever() -> None:
+    for_ever, while_open = Stub("a"), Stub("b", refused=DuplicateRefused.WHILE_OPEN)
+    async with door(for_ever, while_open) as d:
+        d.act(at("a", 1), repeat=True)
+        d.act(at("b", 1), repeat=True)
+        assert (await d.place_result("a-1")).outcome is Outcome.DONE
+        kept_open = await d.place_result("b-1")
+        assert (kept_open.outcome, kept_open.retry) == (Outcome.UNKNOWN, RetryClass.LOOK_UP)
+        assert (for_ever.asked, while_open.asked) == (["look-up a:1", "a-1"], ["look-up b:1"])
