@@ -15,9 +15,11 @@ import pytest
 from common.secrets import write_secret
 from common.venues.binance.seed import HOUSE, Quote, quote
 from common.venues.binance.server import KEY, SECRET, BinanceServer, Fault, FaultKind
+from common.venues.binance.weights import Weights
 from common.venues.binance.wire import UNIT
 from tests.process.demo import Demo, Json, until
 from tests.process.group import group
+from tests.services.ccxt_settings import BOUNDLESS
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(150)]
 
@@ -40,7 +42,7 @@ class Venue:
 
     @staticmethod
     async def _made() -> BinanceServer:
-        return BinanceServer()
+        return BinanceServer(weights=Weights(BOUNDLESS))
 
     def call(self, work: Coroutine[Any, Any, Made]) -> Made:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
@@ -136,6 +138,7 @@ def test_a_lost_answer_and_a_killed_gateway_make_no_second_order(running: tuple[
     until(lambda: found.server.requests["POST order"] > before or None, 10, "the place was not sent")
     demo.processes.kill9("gateway")
     demo.processes.start("gateway")
+    demo.processes.wait_ready("gateway", deadline_s=60)
     shown = until_status(demo, order, "Working")
     orders = [o for o in found.server.venue.markets["BTCUSDT"].orders.values() if o.price == 50_001 * UNIT]
     assert [(o.client_order_id, o.status) for o in orders] == [(shown["venue_order_id"], "NEW")]

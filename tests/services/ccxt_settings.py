@@ -18,6 +18,8 @@ VENUE, WALLET = "bn", "spot"
 BTC, ETH, PEPE = (f"{VENUE}:{base}/USDT" for base in ("BTC", "ETH", "PEPE"))
 SYMBOLS = ("BTC/USDT", "ETH/USDT", "PEPE/USDT", "NOPE/USDT")
 POLL_MS = 50
+BOUNDLESS = 10**9
+"""A request weight no test uses up, however often it polls."""
 
 
 @cache

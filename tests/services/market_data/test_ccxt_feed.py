@@ -15,9 +15,10 @@ from common.settings import Wallet
 from common.types import FeedState
 from common.venues.binance.seed import HOUSE, Quote, quote
 from common.venues.binance.server import BinanceServer, Fault, FaultKind
+from common.venues.binance.weights import Weights
 from common.venues.binance.wire import UNIT
 from services.market_data.ccxt_feed import WAITING, CcxtMarkets, open_ccxt
-from tests.services.ccxt_settings import BTC, ETH, VENUE, ccxt_settings, import_ccxt, poll_until
+from tests.services.ccxt_settings import BOUNDLESS, BTC, ETH, VENUE, ccxt_settings, import_ccxt, poll_until
 from tests.services.fake_edge import FakeEdge
 
 LOST = Fault(FaultKind.ANSWER, 503, "<html>away</html>")
@@ -57,7 +58,7 @@ class Room:
 @pytest.fixture
 async def room(tmp_path: Path) -> AsyncIterator[Room]:
     import_ccxt()
-    async with BinanceServer() as server:
+    async with BinanceServer(weights=Weights(BOUNDLESS)) as server:
         found = Room(server, tmp_path)
         yield found
         await found.edge.close()

@@ -14,11 +14,12 @@ from common.settings import Wallet
 from common.types import FeedState, Settlement, Side
 from common.venues.binance.seed import HOUSE, Quote, quote
 from common.venues.binance.server import BinanceServer, Fault, FaultKind
+from common.venues.binance.weights import Weights
 from common.venues.binance.wire import UNIT
 from services.user_data.ccxt_feed import CcxtFeed
 from services.user_data.openers import open_sources
 from services.user_data.outlet import LANE
-from tests.services.ccxt_settings import BTC, VENUE, WALLET, ccxt_settings, import_ccxt, poll_until
+from tests.services.ccxt_settings import BOUNDLESS, BTC, VENUE, WALLET, ccxt_settings, import_ccxt, poll_until
 from tests.services.fake_edge import FakeEdge
 
 LIVE, CLOSED = FeedState.LIVE, FeedState.CLOSED
@@ -89,7 +90,7 @@ class Room:
 @pytest.fixture
 async def room(tmp_path: Path) -> AsyncIterator[Room]:
     import_ccxt()
-    async with BinanceServer() as server:
+    async with BinanceServer(weights=Weights(BOUNDLESS)) as server:
         found = Room(server, tmp_path)
         yield found
         await found.edge.close()
