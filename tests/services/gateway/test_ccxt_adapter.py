@@ -449,7 +449,8 @@ async def test_an_adapter_is_opened_for_each_exchange_that_has_a_wallet(tmp_path
 
 
 def test_ccxt_is_not_imported_before_an_exchange_is_opened() -> None:
-    modules = "services.gateway.adapters.ccxt, services.gateway.__main__, common.venues.binance.server"
+    mains = "services.gateway.__main__, services.user_data.__main__, services.market_data.__main__"
+    modules = f"{mains}, services.gateway.adapters.ccxt, common.venues.binance.server"
     script = f"import sys, {modules}; sys.exit('ccxt' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False, timeout=60, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
