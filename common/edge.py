@@ -61,6 +61,8 @@ class StreamSink(Protocol):
 
 AskHandler = Callable[[Message, str], Awaitable[list[Message]] | list[Message]]
 LaneHandler = Callable[[Message, Origin, bool], None]
+UnreadableHandler = Callable[[bytes, str, bool], None]
+"""Told the body, what is wrong with it, and whether it came again."""
 
 
 class Edge:
@@ -84,6 +86,7 @@ class Edge:
         self._answering: set[tuple[str, str]] = set()
         self._sinks: dict[tuple[str, str], StreamSink] = {}
         self._lane_handlers: dict[str, LaneHandler] = {}
+        self._unreadable_handlers: dict[str, UnreadableHandler] = {}
         self._reset_handlers: dict[str, Callable[[], None]] = {}
         self._ask_handler: AskHandler | None = None
         self._snapshot_handler: Callable[[str], list[Message]] = _no_snapshot
@@ -157,8 +160,11 @@ class Edge:
     def serve_snapshots(self, handler: Callable[[str], list[Message]]) -> None:
         self._snapshot_handler = handler
 
-    def serve_lane(self, lane: str, handler: LaneHandler) -> None:
+    def serve_lane(self, lane: str, handler: LaneHandler, unreadable: UnreadableHandler | None = None) -> None:
+        """`unreadable` answers what cannot be decoded; without one it is only counted."""
         self._lane_handlers[lane] = handler
+        if unreadable is not None:
+            self._unreadable_handlers[lane] = unreadable
 
     def on_lane_reset(self, lane: str, handler: Callable[[], None]) -> None:
         """The receiver of a lane of ours has a new epoch: it restarted (or was heard for the first time)."""
@@ -310,8 +316,14 @@ class Edge:
             return None
 
     def _take_lane(self, item: Item) -> None:
-        message = self._decode(item.body)
-        if message is not None:
+        try:
+            message = decode(item.body)
+        except msgspec.DecodeError as error:
+            self.counters["bodies_undecodable"] += 1
+            unreadable = self._unreadable_handlers.get(item.origin.lane)
+            if unreadable is not None:
+                unreadable(bytes(item.body), str(error), item.repeat)
+        else:
             self._lane_handlers[item.origin.lane](message, item.origin, item.repeat)
         self._peer.handled(item.origin)
 

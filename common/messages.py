@@ -1333,6 +1333,18 @@ class BalancesResult(Message, frozen=True):
     allowance: int = 0
 
 
+class ActionRefused(Message, frozen=True):
+    """The gateway cannot read an action (a kind it does not know, a field that is missing): nothing was done for it.
+
+    UNKNOWN for one that came again: an earlier life of the gateway may have been able to read it.
+    """
+
+    action_id: str
+    outcome: Outcome
+    code: Reason
+    text: str
+
+
 class VenueModeChanged(Message, frozen=True):
     """What a venue takes now. `mode`: NORMAL, RESTARTING, POST_ONLY, CANCEL_ONLY, DISABLED, DEGRADED, BLOCKED."""
 

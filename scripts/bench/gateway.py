@@ -1,4 +1,4 @@
-"""The gateway's own cost of a place: action in, signed bytes on the socket, result out; against a bare aiohttp POST loop.
+"""The gateway's own cost of a place, from action in to result out, against a bare aiohttp POST loop.
 
 Out: one JSON object as the last line. The gateway is the real one (admission, budgets, digest check, signature, HMAC,
 one POST, result), with its bus replaced by decode and encode of the same frames; venue and floor are in this run: a
@@ -23,7 +23,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from random import Random
 from statistics import median, quantiles
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import aiohttp
 import structlog
@@ -60,8 +60,8 @@ CREDS = L2Credentials("11111111-2222-3333-4444-555555555555", "c2VjcmV0c2VjcmV0c
 class _Venue(asyncio.Protocol):
     """HTTP/1.1 keep-alive, just enough: every POST is an accepted order, with the id its salt stands for."""
 
-    ids: list[str] = []
-    arrived: dict[int, int] = {}
+    ids: ClassVar[list[str]] = []
+    arrived: ClassVar[dict[int, int]] = {}
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -127,7 +127,9 @@ class BusStub:
     def on_lane_reset(self, lane: str, handler: Callable[[], None]) -> None: ...
     def serve_snapshots(self, handler: Callable[[str], list[Message]]) -> None: ...
 
-    def serve_lane(self, lane: str, handler: Callable[[Message, Origin, bool], None]) -> None:
+    def serve_lane(
+        self, lane: str, handler: Callable[[Message, Origin, bool], None], unreadable: object = None
+    ) -> None:
         self.act = handler
 
     def send(self, lane: str, key: str, body: Message) -> bool:
@@ -242,28 +244,27 @@ async def measure(port: int, actions: list[Place], rounds: int, count: int) -> d
     urls = base.polymarket.model_copy(update={"clob_url": f"http://127.0.0.1:{port}"})
     gateway = base.gateway.model_copy(update={"in_flight_max": CONCURRENCY, "queue_max": 10_000, "dead_man": False})
     settings = base.model_copy(update={"polymarket": urls, "gateway": gateway})
-    with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
-        bus = BusStub(settings, set_up_logging("bench"))
-        wallet = VenueWallet(
-            "main", InsideSigner(Signer(bytes.fromhex(KEY[2:]))), CREDS, funder="", signature_type=0, chain_id=137
-        )
-        adapter = PolymarketAdapter(settings, {"main": wallet}, counters=bus.counters)
-        unlimited = Budgets(PlainLimits(1_000_000, 1_000_000))
-        door = Gateway(cast(Edge, bus), [(adapter, unlimited)], rng=Random(1), halted=str)
-        door.start()
-        bench = Bench(bus, actions)
-        await bench.throughput(200)  # connections and caches are warm from here on
-        posted, headers = await _request_of(wallet, actions[0])
-        gc.collect()
-        gc.freeze()
-        gc.disable()  # as service.py does for every process
-        ours, theirs = [], []
-        for _ in range(rounds):
-            ours.append(await bench.throughput(count))
-            theirs.append(await floor(port, [posted] * count, headers))
-        salts = await bench.paced(PACED)
-        await bus.close()
-        await adapter.close()
+    bus = BusStub(settings, set_up_logging("bench"))
+    wallet = VenueWallet(
+        "main", InsideSigner(Signer(bytes.fromhex(KEY[2:]))), CREDS, funder="", signature_type=0, chain_id=137
+    )
+    adapter = PolymarketAdapter(settings, {"main": wallet}, counters=bus.counters)
+    unlimited = Budgets(PlainLimits(1_000_000, 1_000_000))
+    door = Gateway(cast(Edge, bus), [(adapter, unlimited)], rng=Random(1), halted=str)
+    door.start()
+    bench = Bench(bus, actions)
+    await bench.throughput(200)  # connections and caches are warm from here on
+    posted, headers = await _request_of(wallet, actions[0])
+    gc.collect()
+    gc.freeze()
+    gc.disable()  # as service.py does for every process
+    ours, theirs = [], []
+    for _ in range(rounds):
+        ours.append(await bench.throughput(count))
+        theirs.append(await floor(port, [posted] * count, headers))
+    salts = await bench.paced(PACED)
+    await bus.close()
+    await adapter.close()
     return {
         "places_per_s": round(median(ours)),
         "floor_posts_per_s": round(median(theirs)),
@@ -296,7 +297,8 @@ def main() -> None:
     )
     child.start()
     try:
-        found = uvloop.run(measure(ours.recv(), actions, options.rounds, options.places))
+        with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):  # the gateway's log
+            found = uvloop.run(measure(ours.recv(), actions, options.rounds, options.places))
         ours.send("stop")
         arrived = ours.recv()
     finally:

@@ -92,6 +92,10 @@ class Actions:
         action.withdrawn = True
         return Settle(action.lane, action_id)
 
+    def find(self, action_id: str) -> Action | None:
+        """An action that has no result yet."""
+        return self._open.get(action_id)
+
     def finish(self, action_id: str) -> Action | None:
         """The action this is the first result of; None for a repeat."""
         action = self._open.pop(action_id, None)

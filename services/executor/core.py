@@ -14,6 +14,7 @@ from typing import Any, cast
 from common.effects import Effect, Now, Origin, Reply, WindDown
 from common.instruments import Market
 from common.messages import (
+    ActionRefused,
     BalancesResult,
     CancelAll,
     CancelOrder,
@@ -121,6 +122,7 @@ FACTS: dict[type[Message], Callable[[Desk, Any], object]] = {
     Marked: _on_marks,
     VenueModeChanged: _on_venue_mode,
     WalletReady: results.on_wallet_ready,
+    ActionRefused: results.on_action_refused,
     PlaceResult: results.on_place_result,
     CancelResult: results.on_cancel_result,
     OrderLookup: results.on_lookup,

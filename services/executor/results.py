@@ -11,11 +11,20 @@ from enum import StrEnum
 
 from common.fixed import format_micros, mul_ceil
 from common.messages import (
+    ActionRefused,
+    BalancesResult,
     CancelResult,
     Fill,
     OpenOrdersResult,
     OrderLookup,
+    Place,
     PlaceResult,
+    PositionsResult,
+    QueryBalances,
+    QueryOpenOrders,
+    QueryOrder,
+    QueryPositions,
+    QueryTrades,
     TradesResult,
     UserFeedChanged,
     VenueFill,
@@ -207,6 +216,36 @@ def _doubted(desk: Desk, order: Order, code: Reason, text: str) -> None:
     if code is Reason.DUPLICATE_ORDER:
         order.may_resend = False
     desk.tell(order, Event.DOUBT)
+
+
+# --- actions the gateway could not read ---
+
+
+def on_action_refused(desk: Desk, refused: ActionRefused) -> None:
+    """The gateway speaks another version: the action ends as a result of its own kind would."""
+    action = desk.actions.find(refused.action_id)
+    if action is None:
+        desk.count("results_repeated")
+        return
+    desk.log("action_unreadable", "error", action_id=refused.action_id, code=refused.code.value, error=refused.text)
+    request, outcome, code, text = action.request, refused.outcome, refused.code, refused.text
+    action_id, now_ns = refused.action_id, desk.now.wall_ns
+    match request:
+        case Place():
+            on_place_result(desk, PlaceResult(action_id, request.venue_order_id, outcome, code, text))
+        case QueryOrder():
+            on_lookup(desk, OrderLookup(action_id, request.venue_order_id, Outcome.UNKNOWN, code, text, now_ns))
+        case QueryOpenOrders():
+            on_open_orders(desk, OpenOrdersResult(action_id, Outcome.UNKNOWN, code, text, now_ns, False, []))
+        case QueryTrades():
+            on_trades(desk, TradesResult(action_id, Outcome.UNKNOWN, code, text, now_ns, False, []))
+        case QueryPositions():
+            unknown = PositionsResult(action_id, Outcome.UNKNOWN, code, text, now_ns, False, [])
+            differences.on_positions(desk, unknown)
+        case QueryBalances():
+            differences.on_balances(desk, BalancesResult(action_id, Outcome.UNKNOWN, code, text, now_ns))
+        case _:
+            on_cancel_result(desk, CancelResult(action_id, Outcome.UNKNOWN, code, text))
 
 
 # --- results of cancels ---

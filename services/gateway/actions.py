@@ -13,6 +13,7 @@ import msgspec
 
 from common.errors import Refusal
 from common.messages import (
+    ActionRefused,
     BalancesResult,
     Cancel,
     CancelResult,
@@ -228,3 +229,19 @@ def result_without_venue(
             return PositionsResult(action_id, outcome, code, text, received_ns, False, [])
         case QueryBalances():
             return BalancesResult(action_id, outcome, code, text, received_ns)
+
+
+def unreadable_result(body: bytes, error: str, repeat: bool) -> ActionRefused | None:
+    """The answer to an action that cannot be decoded; None when not even its id can be read."""
+    try:
+        members = msgspec.msgpack.decode(body)
+    except msgspec.DecodeError:
+        return None
+    if not (isinstance(members, list) and len(members) > 1 and all(isinstance(row, str) for row in members[:2])):
+        return None
+    tag, action_id = members[:2]
+    known = tag in {kind.__name__ for kind in KIND_OF}
+    code = Reason.BAD_REQUEST if known else Reason.UNKNOWN_MESSAGE
+    text = f"the {tag[:40]} cannot be read ({error[:200]})" if known else f"{tag[:40]!r} is no action of this gateway"
+    outcome = Outcome.UNKNOWN if repeat else Outcome.REFUSED
+    return ActionRefused(action_id, outcome, code, f"{text}; nothing was sent")

@@ -17,10 +17,10 @@ from typing import Protocol, cast
 from common.edge import Edge
 from common.effects import Origin
 from common.errors import PolyexecError
-from common.messages import Message
+from common.messages import Message, encode
 from common.reasons import Reason
 from common.telemetry import TOPIC as TELEMETRY
-from services.gateway.actions import KIND_OF, Action, Conditions
+from services.gateway.actions import KIND_OF, Action, Conditions, unreadable_result
 from services.gateway.core import Limiter
 from services.gateway.deadman import DeadMan
 from services.gateway.desk import VenueDesk, refusal_of
@@ -112,8 +112,8 @@ class Gateway:
     def start(self) -> None:
         """Serve the lanes, announce the wallets, and become ready once the venues answer."""
         edge = self._edge
-        edge.serve_lane("cancels", self.on_action)
-        edge.serve_lane("actions", self.on_action)
+        edge.serve_lane("cancels", self.on_action, self.on_unreadable)
+        edge.serve_lane("actions", self.on_action, self.on_unreadable)
         edge.on_lane_reset("results", self.announce)
         edge.serve_snapshots(self.snapshot)
         self._show_state()
@@ -152,10 +152,17 @@ class Gateway:
 
     # --- the lanes ---
 
+    def on_unreadable(self, body: bytes, error: str, repeat: bool) -> None:
+        """An executor of another version: it is told, so that the order does not wait for nothing."""
+        self._edge.counters["actions_unreadable"] += 1
+        self._edge.log.error("unreadable_action", error=error)
+        refused = unreadable_result(body, error, repeat)
+        if refused is not None:
+            self._tell(refused.action_id, refused)
+
     def on_action(self, message: Message, origin: Origin, repeat: bool) -> None:
         if type(message) not in KIND_OF:
-            self._edge.counters["actions_unknown"] += 1
-            self._edge.log.error("unknown_action", action=type(message).__name__, lane=origin.lane)
+            self.on_unreadable(encode(message), "not an action", repeat)
             return
         action = cast(Action, message)
         self._heard_ns = self._mono_ns()

@@ -41,6 +41,7 @@ class FakeEdge:
         self.sent: list[tuple[str, str, Message]] = []
         self.published: list[tuple[str, Message]] = []
         self.lanes: dict[str, Callable[[Message, Origin, bool], None]] = {}
+        self.unreadable: dict[str, Callable[[bytes, str, bool], None]] = {}
         self.resets: dict[str, Callable[[], None]] = {}
         self.ask_handler: Callable[[Message, str], list[Message] | Awaitable[list[Message]]] | None = None
         self.snapshot_handler: Callable[[str], list[Message]] | None = None
@@ -65,8 +66,15 @@ class FakeEdge:
             self._changed.set()
         return self.lane_room
 
-    def serve_lane(self, lane: str, handler: Callable[[Message, Origin, bool], None]) -> None:
+    def serve_lane(
+        self,
+        lane: str,
+        handler: Callable[[Message, Origin, bool], None],
+        unreadable: Callable[[bytes, str, bool], None] | None = None,
+    ) -> None:
         self.lanes[lane] = handler
+        if unreadable is not None:
+            self.unreadable[lane] = unreadable
 
     def on_lane_reset(self, lane: str, handler: Callable[[], None]) -> None:
         self.resets[lane] = handler

@@ -554,7 +554,13 @@ class SimEdge(Process):
     def lane_length(self, lane: str) -> int:
         return self.peer.lane_length(lane)
 
-    def serve_lane(self, lane: str, handler: Callable[[Message, Origin, bool], None]) -> None:
+    def serve_lane(
+        self,
+        lane: str,
+        handler: Callable[[Message, Origin, bool], None],
+        unreadable: Callable[[bytes, str, bool], None] | None = None,
+    ) -> None:
+        del unreadable  # everybody is of one version in here
         self._lane_handlers[lane] = handler
 
     def on_lane_reset(self, lane: str, handler: Callable[[], None]) -> None:

@@ -11,7 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.effects import Origin
-from common.messages import Cancel, CancelResult, Message, OrderView, Place, PlaceResult, Position
+from common.messages import (
+    ActionRefused,
+    Cancel,
+    CancelResult,
+    Message,
+    OrderView,
+    Place,
+    PlaceResult,
+    Position,
+    QueryOrder,
+)
 from common.reasons import Reason
 from common.types import Lifecycle, Outcome, Settlement, Status, TimeInForce
 from services.executor.positions import unexplained
@@ -199,3 +209,21 @@ def test_facts_of_wallets_that_are_not_configured_are_counted_and_left() -> None
 
     assert driver.out == []
     assert driver.core.desk.counts["unknown_wallets"] == 1
+
+
+@pytest.mark.parametrize(("outcome", "status"), [(Outcome.REFUSED, Status.REJECTED), (Outcome.UNKNOWN, Status.UNKNOWN)])
+def test_a_place_the_gateway_cannot_read_ends_or_stays_in_doubt(outcome: Outcome, status: Status) -> None:
+    driver = Driver()
+    place = driver.placed()
+    driver.do(ActionRefused(place.action_id, outcome, Reason.UNKNOWN_MESSAGE, "another version"), RESULTS)
+    assert driver.order().status is status
+
+
+def test_a_query_the_gateway_cannot_read_proves_nothing() -> None:
+    driver = Driver()
+    place = driver.placed()
+    driver.do(ActionRefused(place.action_id, Outcome.UNKNOWN, Reason.UNKNOWN_MESSAGE, "another version"), RESULTS)
+    driver.wait(1_000)
+    query = driver.of(QueryOrder, driver.all)[-1]
+    driver.do(ActionRefused(query.action_id, Outcome.REFUSED, Reason.UNKNOWN_MESSAGE, "another version"), RESULTS)
+    assert driver.order().status is Status.UNKNOWN

@@ -8,11 +8,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from random import Random
 
+import msgspec
 import pytest
 from aiohttp import web
 
 from common.effects import Origin
 from common.messages import (
+    Accepted,
+    ActionRefused,
     CancelResult,
     Message,
     OpenOrdersResult,
@@ -24,6 +27,7 @@ from common.messages import (
     QueryTrades,
     TradesResult,
     WalletReady,
+    decode,
 )
 from common.reasons import Reason
 from common.types import Outcome
@@ -332,10 +336,44 @@ async def test_queries_are_answered_in_their_shape() -> None:
         assert (trades.complete, trades.fills) == (True, [])
 
 
-async def test_a_message_that_is_no_action_is_counted_and_ignored() -> None:
+async def test_a_message_that_is_no_action_is_refused_with_its_kind() -> None:
     async with desk() as d:
-        d.act(wallet().ready())
-        assert d.edge.counters["actions_unknown"] == 1
+        d.act(Accepted("c-1"))
+        (refused,) = d.results
+        assert isinstance(refused, ActionRefused)
+        assert (refused.action_id, refused.outcome, refused.code) == ("c-1", Outcome.REFUSED, Reason.UNKNOWN_MESSAGE)
+        assert "Accepted" in refused.text
+
+
+@pytest.mark.parametrize(
+    ("members", "code", "words"),
+    [
+        (["Frobnicate", "a-7", "polymarket", "main"], Reason.UNKNOWN_MESSAGE, "'Frobnicate'"),
+        (["Place", "a-7", "polymarket", "main"], Reason.BAD_REQUEST, "array"),
+        (["Cancel", "a-7", "polymarket", "main", 7], Reason.BAD_REQUEST, "array"),
+    ],
+)
+@pytest.mark.parametrize("repeat", [False, True])
+async def test_an_action_that_cannot_be_read_is_refused_and_says_what_is_wrong(
+    members: list[object], code: Reason, words: str, repeat: bool
+) -> None:
+    body = msgspec.msgpack.encode(members)
+    with pytest.raises(msgspec.DecodeError) as error:
+        decode(body)
+    async with desk() as d:
+        d.edge.unreadable["actions"](body, str(error.value), repeat)
+        (refused,) = d.results
+        assert isinstance(refused, ActionRefused)
+        assert (refused.action_id, refused.code) == ("a-7", code)
+        assert refused.outcome is (Outcome.UNKNOWN if repeat else Outcome.REFUSED)
+        assert words in refused.text
+
+
+@pytest.mark.parametrize("body", [b"", b"\xc1", b"\x90", msgspec.msgpack.encode(["Place"]), msgspec.msgpack.encode(7)])
+async def test_a_body_without_an_id_is_counted(body: bytes) -> None:
+    async with desk() as d:
+        d.edge.unreadable["actions"](body, "broken", False)
+        assert d.edge.counters["actions_unreadable"] == 1
         assert d.results == []
 
 
