@@ -62,12 +62,9 @@ COMMANDS: frozenset[type[Message]] = frozenset(
 )
 
 
-AWAY = frozenset({"RESTARTING", "DISABLED", "BLOCKED"})
-"""Modes in which the venue did not serve us: afterwards everything is compared with it."""
-
-
 def _on_configured(desk: Desk, message: Configured) -> None:
     configure(desk, read_config(message.settings))
+    sweeping.may_be_repeated(desk)  # the first input of every life
 
 
 def _on_halt_found(desk: Desk, message: HaltFound) -> None:
@@ -81,16 +78,6 @@ def _on_marks(desk: Desk, message: Marked) -> None:
     for row in desk.config.accounts:
         profit = desk.valuation.profit(row.name, desk.positions)
         desk.trading.new_day(row.name, desk.now.wall_ns, profit)
-
-
-def _on_venue_mode(desk: Desk, message: VenueModeChanged) -> None:
-    before, _ = desk.venue_modes.get(message.venue, ("NORMAL", ""))
-    desk.venue_modes[message.venue] = (message.mode, message.reason)
-    if before in AWAY and message.mode not in AWAY:
-        for wallet in desk.wallets.values():
-            if wallet.venue == message.venue:
-                desk.reconciler.of(wallet.venue, wallet.name).ask_now(desk.now)
-    desk.log("venue_mode", "warning", venue=message.venue, mode=message.mode, reason=message.reason)
 
 
 def _on_market(desk: Desk, message: MarketListed) -> None:
@@ -120,7 +107,7 @@ FACTS: dict[type[Message], Callable[[Desk, Any], object]] = {
     TimerFired: _on_timer,
     HaltFound: _on_halt_found,
     Marked: _on_marks,
-    VenueModeChanged: _on_venue_mode,
+    VenueModeChanged: results.on_venue_mode,
     WalletReady: results.on_wallet_ready,
     ActionRefused: results.on_action_refused,
     PlaceResult: results.on_place_result,

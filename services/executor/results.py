@@ -28,6 +28,7 @@ from common.messages import (
     TradesResult,
     UserFeedChanged,
     VenueFill,
+    VenueModeChanged,
     VenueOrder,
     VenueOrderChanged,
     WalletReady,
@@ -75,6 +76,8 @@ OURS = frozenset(
     }
 )
 """Refusals that are not the venue's judgement of the order: they do not count as rejects in a row."""
+AWAY = frozenset({"RESTARTING", "DISABLED", "BLOCKED"})
+"""Modes in which the venue did not serve us: afterwards everything is compared with it."""
 FILL_MAX = 10**15
 """A fill of more than a billion shares or dollars is no fill, and sums of such would leave 64 bits."""
 
@@ -510,8 +513,27 @@ def _cancel_on_gap(desk: Desk, wallet: Wallet) -> None:
 
 def on_wallet_ready(desk: Desk, event: WalletReady) -> None:
     wallet = wallet_known(desk, event.venue, event.wallet)
-    if wallet is not None:
-        wallet.ready = event
+    if wallet is None:
+        return
+    wallet.ready = event
+    sweeping.may_be_repeated(desk, (event.venue, event.wallet))
+    # The gateway begins anew: a mode other than NORMAL is said after this, and the one we know may be of its last life.
+    if event.venue in desk.venue_modes:
+        _set_mode(desk, event.venue, "NORMAL", "")
+
+
+def on_venue_mode(desk: Desk, event: VenueModeChanged) -> None:
+    _set_mode(desk, event.venue, event.mode, event.reason)
+    desk.log("venue_mode", "warning", venue=event.venue, mode=event.mode, reason=event.reason)
+
+
+def _set_mode(desk: Desk, venue: str, mode: str, reason: str) -> None:
+    before, _ = desk.venue_modes.get(venue, ("NORMAL", ""))
+    desk.venue_modes[venue] = (mode, reason)
+    if before in AWAY and mode not in AWAY:
+        for wallet in desk.wallets.values():
+            if wallet.venue == venue:
+                desk.reconciler.of(wallet.venue, wallet.name).ask_now(desk.now)
 
 
 def _order_of(desk: Desk, action: Action | None) -> Order | None:

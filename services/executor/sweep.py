@@ -54,6 +54,8 @@ class Hold(msgspec.Struct, array_like=True, gc=False):
     orders: list[int] = []
     until_mono: int = 0
     """0: as long as the cancel has no result."""
+    repeated: bool = False
+    """Executor or gateway has restarted since: it may have been sent twice, and one result speaks for one copy."""
 
 
 class Spot(msgspec.Struct, array_like=True, gc=False):

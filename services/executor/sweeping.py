@@ -100,6 +100,7 @@ def on_canceled(desk: Desk, result: CancelResult, action: Action) -> None:
     """After every order of this cancel has taken the answer."""
     _release(desk, result)
     foreign = _foreign(desk, result) if isinstance(action.request, CancelWallet) else 0
+    answered = frozenset(action.orders)
     for sweep in desk.sweeps.running.values():
         for spot in sweep.spots:
             if result.action_id not in spot.cancels:
@@ -108,7 +109,9 @@ def on_canceled(desk: Desk, result: CancelResult, action: Action) -> None:
             sent_ns = result.timings.sent_ns
             sweep.first_sent_ns = min(sweep.first_sent_ns or sent_ns, sent_ns or sweep.first_sent_ns)
             sweep.foreign += foreign
-            if result.outcome is not Outcome.DONE:
+            if result.outcome is Outcome.DONE:
+                spot.again = dict.fromkeys(number for number in spot.again if number not in answered)
+            else:
                 spot.again |= dict.fromkeys(number for number in action.orders if sweep.tracks(number))
                 spot.pause(desk.now.mono_ns, result.retry_after_ms * MS)
 
@@ -224,15 +227,21 @@ def _ask(desk: Desk, key: Key) -> None:
 
 
 def _release(desk: Desk, result: CancelResult) -> None:
-    """The wallet-wide cancel is over, so what waited for it may go; without a known outcome it may still come."""
+    """The wallet-wide cancel is over, so what waited for it may go. Unless a copy of it may still be on its way."""
     hold = desk.sweeps.holds.get(result.action_id)
     if hold is None:
         return
-    if result.outcome is Outcome.UNKNOWN:
+    if result.outcome is Outcome.UNKNOWN or hold.repeated:
         hold.until_mono = desk.now.mono_ns + desk.config.execution.request_life_ms * MS
         return
     del desk.sweeps.holds[result.action_id]
     _let_go(desk, hold)
+
+
+def may_be_repeated(desk: Desk, key: Key | None = None) -> None:
+    """Executor or gateway (of one wallet) has restarted, so what was outstanding was sent again."""
+    for hold in desk.sweeps.holds.values():
+        hold.repeated = hold.repeated or key in (None, (hold.wide.venue, hold.wide.wallet))
 
 
 def _let_go(desk: Desk, hold: Hold) -> None:

@@ -13,6 +13,7 @@ from common.effects import Effect, Log, Now, Origin, Publish, Reply, Send
 from common.messages import (
     Accepted,
     CancelAccepted,
+    CancelAll,
     Halt,
     Message,
     OrderUpdated,
@@ -23,6 +24,8 @@ from common.messages import (
     Refused,
     ReplaceOrder,
     Resume,
+    SweepChanged,
+    SweepView,
     VenueFill,
 )
 from common.types import Settlement, Side, Status
@@ -69,6 +72,10 @@ class Checker:
         self._banned: set[Intent] = set()
         self._replaces: dict[Intent, tuple[Intent, int]] = {}
         """The intent a successor replaces, and what both may fill."""
+        self._numbers: dict[Intent, int] = {}
+        """Our number of the order of an intent: what came first has the smaller one."""
+        self._through: dict[str, int] = {}
+        """The last order that cancel-alls of everybody are about, by command id."""
         self._halt: tuple[str, bool] = ("", False)
         """The last halt or resume of everybody that was handled, and whether it was a halt."""
         self._halt_answered = False
@@ -93,6 +100,10 @@ class Checker:
             self._note_halt(message, effects)
         if isinstance(message, VenueFill):
             self._note_fill(message, core)
+        if isinstance(message, CancelAll) and not message.account:
+            begun = [effect for effect in effects if isinstance(getattr(effect, "body", None), SweepChanged)]
+            if begun:  # else it is answered again
+                self._through[message.command_id] = core.desk.last_order
         if not isinstance(command, PlaceOrder | ReplaceOrder):
             return
         intent = intent_of(command, origin.sender)
@@ -103,6 +114,8 @@ class Checker:
                 self._taken.add(intent)
             elif isinstance(body, PlaceAnswer) and not body.duplicate:
                 self._by_order_id[body.order.order_id] = intent
+                self._numbers[intent] = int(body.order.order_id.removeprefix("o-"))
+                self._world.seen["held by a wallet-wide cancel"] += bool(core.desk.sweeps.holds)
                 self._taken.add(intent)
                 if isinstance(command, ReplaceOrder):
                     self._note_replace(command, intent, body.order.replaces)
@@ -160,6 +173,8 @@ class Checker:
 
     def on_publish(self, effect: Publish) -> None:
         update = effect.body
+        if isinstance(update, SweepChanged):
+            self._check_sweep(update.sweep)
         if not isinstance(update, OrderUpdated):
             return
         if self._published.setdefault(update.account_seq, update) != update:
@@ -168,6 +183,18 @@ class Checker:
             self._world.violate(f"account event {update.account_seq} comes after {self._last_seq}")
         self._last_seq = update.account_seq
         self._note_rejected(update.order)
+
+    def _check_sweep(self, view: SweepView) -> None:
+        """Told at ZERO: of what everybody had, only places in doubt may be open; at FINAL nothing is."""
+        self._world.seen[f"sweep {view.phase}"] += 1
+        if view.phase not in ("ZERO", "FINAL") or view.account:
+            return
+        doubted = {row.order_id for row in view.in_doubt} if view.phase == "ZERO" else set()
+        through = self._through.get(view.command_id, 0)
+        for intent, venue_order_id in self._accepted.items():
+            number = self._numbers.get(intent, 0)
+            if 0 < number <= through and f"o-{number}" not in doubted and self._is_open(venue_order_id):
+                self._world.violate(f"{view.sweep_id} is {view.phase}, but o-{number} of {intent} is open")
 
     def _note_rejected(self, order: OrderView) -> None:
         """REJECTED is told only on proof: the venue does not have it, and never will."""
@@ -215,6 +242,14 @@ class Checker:
         self._world.seen["live after its cancel was answered"] += answered_ns is not None
         if answered_ns is not None and self._world.now().mono_ns > answered_ns + LIFE_NS:
             self._world.violate(f"{intent} becomes live a request's life after its cancel was answered")
+
+    def on_cancel_wallet(self, venue_order_ids: list[str]) -> None:
+        """A wallet-wide cancel reaches the venue: of what is open, nothing came after the last command of that kind."""
+        through = max(self._through.values(), default=0)
+        for venue_order_id in venue_order_ids:
+            number = self._numbers.get(self._intents[venue_order_id], 0)
+            if number > through:
+                self._world.violate(f"o-{number} is cancelled with its wallet, but it was placed after o-{through}")
 
     def _check_successor(self, intent: Intent) -> None:
         """A successor never rests beside what it replaces."""

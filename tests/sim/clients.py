@@ -177,16 +177,23 @@ class Client:
     # --- the operator ---
 
     def plan_operator(self, span_ns: int) -> None:
-        """One client is the operator too: halts, resumes and reconciles."""
+        """One client is the operator too: halts, resumes, reconciles, and cancels everything of everybody."""
         for _ in range(self._rng.choice((0, 0, 1, 2))):
             at_ns = self._rng.randrange(S, span_ns)
             account = self.account if self._rng.random() < 0.3 else ""
             reduce_only = self._rng.random() < 0.2
             self._later(at_ns, self._halt, account, reduce_only)
             self._later(at_ns + self._rng.randrange(S, 5 * S), self.resume, account)
+        for _ in range(self._rng.choice((0, 1, 2))):
+            self._later(self._rng.randrange(S, span_ns), self._cancel_everything)
 
     def _halt(self, account: str, reduce_only: bool) -> None:
         self._ask(Halt(self._next_command_id(), "the operator wants quiet", account, reduce_only), None)
+
+    def _cancel_everything(self) -> None:
+        """Also what others placed: they may place again at once."""
+        market = MARKET.slug if self._rng.random() < 0.3 else ""
+        self._ask(CancelAll(self._next_command_id(), "", market), None)
 
     def resume(self, account: str = "") -> None:
         self._ask(Resume(self._next_command_id(), account), None)

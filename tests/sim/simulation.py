@@ -56,6 +56,7 @@ class Simulation:
         self.world = World(seed, keep_trace=keep_trace)
         self.checker = Checker(self.world)
         self.venue = Venue(self.world, self.checker.on_accept, self.checker.on_post)
+        self.venue.on_cancel_wallet = self.checker.on_cancel_wallet
         self.checker.knows_of(self.venue)
         self.network = Network()
         self.heart = heart_class(self.world, self.network, self.checker, core_class)

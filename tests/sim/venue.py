@@ -155,6 +155,7 @@ class Venue:
         self._faults = world.faults
         self._on_accept = on_accept
         self.on_post = on_post
+        self.on_cancel_wallet: Callable[[list[str]], None] = lambda _venue_ids: None
         self._offset_ns = START_NS + self._rng.randrange(-CLOCK_STEP_MAX_NS, CLOCK_STEP_MAX_NS)
 
     def wall_ns(self) -> int:
@@ -167,11 +168,14 @@ class Venue:
         """One request reaches the venue."""
         if method == "GET":
             return self._read(path, dict(query), self.wall_ns() - self._lag())
-        assert body is not None
         if method == "POST":
+            assert body is not None
             return self._post(body)
         if self._is_restarting():
             return RESTARTING
+        if path in ("/cancel-all", "/cancel-market-orders"):
+            return self._cancel_wallet(body)
+        assert body is not None
         value = msgspec.json.decode(body)
         return self._cancel([value["orderID"]] if isinstance(value, dict) else value)
 
@@ -361,6 +365,13 @@ class Venue:
             else:
                 not_canceled[venue_id] = "order can't be found - already canceled or matched"
         return 200, encode_json(CancelResult(tuple(canceled), not_canceled).to_wire())
+
+    def _cancel_wallet(self, body: bytes | None) -> Response:
+        assert body is None or msgspec.json.decode(body) == {"market": MARKET.condition_id}
+        open_ids = [venue_id for venue_id, order in self.orders.items() if order.is_open]
+        self._world.seen["wallet-wide cancel"] += 1
+        self.on_cancel_wallet(open_ids)
+        return self._cancel(open_ids)
 
     def _expire(self, order: TrueOrder) -> None:
         if order.is_open:

@@ -492,6 +492,26 @@ def test_without_a_known_end_of_the_call_places_wait_a_requests_life() -> None:
     assert len(driver.of(Place)) == 1
 
 
+@pytest.mark.parametrize("restart", ["gateway", "executor"])
+def test_after_a_restart_one_result_does_not_speak_for_every_copy_of_the_call(restart: str) -> None:
+    """The first copy may still be on its way when the second one is answered."""
+    driver = driver_of()
+    driver.cancel_all()
+    wide = driver.one(CancelWallet)
+    if restart == "gateway":
+        driver.wallet_ready()
+    else:
+        driver = driver.restart()
+        driver.do(Configured(settings(wallet_cancel=True)), Origin("executor"))
+    driver.place(deadline_ns=driver.now.wall_ns + 60_000 * MS)
+
+    answered(driver, wide, [])
+    assert driver.of(Place, driver.wait(LIFE_MS - 1)) == []
+    driver.wait(1)
+
+    assert len(driver.of(Place)) == 1
+
+
 def test_a_place_that_waits_past_its_deadline_is_refused() -> None:
     driver = driver_of()
     driver.cancel_all()

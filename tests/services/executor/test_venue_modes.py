@@ -11,6 +11,7 @@ from common.messages import (
     QueryOpenOrders,
     QueryPositions,
     QueryTrades,
+    Refused,
     VenueModeChanged,
 )
 from common.reasons import Reason
@@ -38,6 +39,27 @@ def test_a_venue_that_serves_again_is_compared_with_at_once(away: str, after: st
     driver.balances(driver.of(QueryBalances, asked)[0], 10**9)
 
     assert driver.reconciliation().last_full_ns == driver.now.wall_ns
+
+
+def test_a_gateway_that_begins_anew_has_forgotten_the_mode() -> None:
+    """Otherwise a mode that only its last life knew of would stop places for ever."""
+    driver = Driver(policies=[{"type": "VenueMode"}])
+    told(driver, "RESTARTING")
+
+    driver.wallet_ready()
+
+    assert isinstance(driver.place(), PlaceAnswer)
+    assert len(driver.of(QueryPositions, driver.wait(1))) == 1
+
+
+def test_a_gateway_that_begins_anew_says_a_mode_that_goes_on() -> None:
+    driver = Driver(policies=[{"type": "VenueMode"}])
+    told(driver, "RESTARTING")
+
+    driver.wallet_ready()
+    told(driver, "RESTARTING")
+
+    assert isinstance(driver.place(), Refused)
 
 
 def test_a_wallet_that_is_catching_up_is_compared_with_after_that() -> None:
