@@ -35,6 +35,7 @@ from common.messages import (
     GetOrders,
     GetPositions,
     GetReconciliation,
+    GetSweep,
     GetWatchList,
     Halt,
     Heartbeat,
@@ -53,6 +54,8 @@ from common.messages import (
     Refused,
     ReplaceOrder,
     Resume,
+    SweepReport,
+    SweepView,
     UnwatchMarkets,
     WatchedEntry,
     WatchMarkets,
@@ -73,6 +76,9 @@ POLL_S = 0.03
 STORY_S = 3.0
 """How long `order place` follows an order; past it the order is shown as it is."""
 CANCEL_S = 5.0
+SWEEP_S = 10.0
+"""How long `cancel-all` waits for its end."""
+SWEPT = frozenset({"FINAL", "DROPPED"})
 CATCHING_UP: frozenset[Reason] = frozenset(
     {Reason.FEED_GAP, Reason.WALLET_NOT_READY, Reason.BOOK_MISSING, Reason.STALE_DATA}
 )
@@ -354,10 +360,13 @@ class Client:
         known = [*accepted.order_ids, *accepted.in_doubt]
         return self.follow(self.order(account, known[0] if known else order_id), is_ended, CANCEL_S)
 
-    def cancel_all(self, account: str, market: str, now_ns: int) -> CancelAllOutcome:
-        """Cancel everything of an account ("" is every one) or market, and follow each order to its end."""
-        accepted = self.ask("executor", CancelAll(_new_id(), account, market), CancelAccepted, cancel=True)
-        stories = self._follow_all(account, accepted.order_ids)
+    def cancel_all(self, account: str, market: str, now_ns: int, wait_s: float = SWEEP_S) -> CancelAllOutcome:
+        """Cancel everything of an account ("" is every one) or market, and follow it to its end, at most `wait_s`."""
+        deadline = self._clock() + wait_s
+        command = CancelAll(_new_id(), account, market)
+        accepted = self.ask("executor", command, CancelAccepted, cancel=True)
+        sweep = self._follow_sweep(command.command_id, deadline)
+        stories = self._follow_all(account, accepted.order_ids, deadline)
         ended = [story.order for story in stories if story.told]
         waiting = [story.order for story in stories if not story.told]
         doubtful = set(accepted.in_doubt)
@@ -365,11 +374,27 @@ class Client:
             cancelled=[order for order in ended if order.status is Status.CANCELLED],
             ended=[order for order in ended if order.status is not Status.CANCELLED],
             still_open=[order for order in waiting if order.order_id not in doubtful],
-            in_doubt=[self._doubt(order, now_ns) for order in waiting if order.order_id in doubtful],
+            in_doubt=[self._doubt(order, sweep, now_ns) for order in waiting if order.order_id in doubtful],
+            sweep=sweep,
         )
 
-    def _doubt(self, order: OrderView, now_ns: int) -> DoubtfulOrder:
+    def _follow_sweep(self, command_id: str, deadline: float) -> SweepView | None:
+        """Look at a sweep until nothing of it can come any more, or the time has passed."""
+        found: SweepView | None = None
+        try:
+            while True:
+                found = self.ask("executor", GetSweep(_new_id(), command_id), SweepReport).sweep
+                if found is None or found.phase in SWEPT or self._clock() >= deadline:
+                    return found
+                self._pause(POLL_S)
+        except (Unavailable, KeyboardInterrupt):
+            return found
+
+    def _doubt(self, order: OrderView, sweep: SweepView | None, now_ns: int) -> DoubtfulOrder:
         """The executor looks for it until a request of its place's last moment, or of this cancel's, has died."""
+        for row in sweep.in_doubt if sweep is not None else ():
+            if row.order_id == order.order_id:
+                return DoubtfulOrder(row.order_id, row.until_ns)
         last_ns = max(order.created_ns + self._place_deadline_ns, now_ns)
         return DoubtfulOrder(order.order_id, last_ns + self._request_life_ns)
 
@@ -384,9 +409,8 @@ class Client:
             pass
         return Story(order, told(order))
 
-    def _follow_all(self, account: str, order_ids: Sequence[str]) -> list[Story]:
-        """Every order of a cancel-all within one CANCEL_S, however many they are."""
-        deadline = self._clock() + CANCEL_S
+    def _follow_all(self, account: str, order_ids: Sequence[str], deadline: float) -> list[Story]:
+        """Every order of a cancel-all, however many they are."""
         stories = []
         for order_id in order_ids:
             order = self.order(account, order_id)

@@ -26,7 +26,7 @@ from common.settings import Settings, load_settings
 from common.types import OrderType, Side, Status, TimeInForce
 from services.cli import doctor, journal, render, steering, venue
 from services.cli import replay as replaying
-from services.cli.client import Bus, Client, PlaceArguments, Story, Unavailable, is_resolved, is_running
+from services.cli.client import SWEEP_S, Bus, Client, PlaceArguments, Story, Unavailable, is_resolved, is_running
 from services.cli.options import (
     AccountFilter,
     AccountOption,
@@ -339,14 +339,25 @@ def cancel(ctx: typer.Context, order_id: OrderId, account: AccountOption = "", a
 
 @app.command("cancel-all")
 def cancel_all(
-    ctx: typer.Context, market: MarketFilter = "", account: AccountFilter = "", as_json: JsonFlag = False
+    ctx: typer.Context,
+    *,
+    market: MarketFilter = "",
+    account: AccountFilter = "",
+    wait_s: Annotated[float, typer.Option("--wait-s", min=0, max=600, help="Wait at most so long.")] = SWEEP_S,
+    as_json: JsonFlag = False,
 ) -> int:
-    """Cancel every order of one account and market, or of all; says what is still in doubt and until when."""
+    """Cancel every order of one account and market, or of all; says what is still in doubt and until when.
+
+    Exits 0 once the venue has shown that no known order is open, 4 when it had not within --wait-s: cancels go on.
+    """
     with session(ctx, "executor") as talk:
-        outcome = talk.client.cancel_all(account, market, time.time_ns())
-    shown = render.cancel_all_json(outcome)
-    print_result(shown, render.cancel_all_text(outcome), as_json)
-    return ExitCode.OK if shown["final"] else ExitCode.UNAVAILABLE
+        outcome = talk.client.cancel_all(account, market, time.time_ns(), wait_s)
+    print_result(render.cancel_all_json(outcome), render.cancel_all_text(outcome), as_json)
+    if outcome.verified:
+        return ExitCode.OK
+    text = f"zero is not verified within {wait_s:g} s: cancels go on, scripts/polyexec cancel-all again tells how far"
+    print(render.error_text("UNAVAILABLE", text), file=sys.stderr)
+    return ExitCode.UNAVAILABLE
 
 
 # --- recordings ---

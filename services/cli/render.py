@@ -11,7 +11,17 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from common.fixed import format_micros
-from common.messages import BookReport, Fill, Heartbeat, Level, MarketView, OrderView, Position, WatchedEntry
+from common.messages import (
+    BookReport,
+    Fill,
+    Heartbeat,
+    Level,
+    MarketView,
+    OrderView,
+    Position,
+    SweepView,
+    WatchedEntry,
+)
 
 Json = dict[str, Any]
 
@@ -39,6 +49,19 @@ class CancelAllOutcome(NamedTuple):
     ended: list[OrderView]
     still_open: list[OrderView]
     in_doubt: list[DoubtfulOrder]
+    sweep: SweepView | None = None
+
+    @property
+    def verified(self) -> bool:
+        """Whether the venue has shown that no known order of the scope is open."""
+        return self.sweep is not None and bool(self.sweep.zero_ns)
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing can come any more."""
+        if self.sweep is not None:
+            return self.sweep.phase == "FINAL"
+        return not self.still_open and not self.in_doubt
 
 
 # --- JSON ---
@@ -201,8 +224,40 @@ def cancel_all_json(outcome: CancelAllOutcome) -> Json:
         "ended": [order_json(order) for order in outcome.ended],
         "still_open": [order_json(order) for order in outcome.still_open],
         "in_doubt": [{"order_id": row.order_id, "until": iso_time(row.until_ns)} for row in outcome.in_doubt],
-        "final": not outcome.still_open and not outcome.in_doubt,
+        "final": outcome.final,
+        "sweep": sweep_json(outcome.sweep) if outcome.sweep is not None else None,
     }
+
+
+def sweep_json(sweep: SweepView) -> Json:
+    """`..._ms` are milliseconds since the command was accepted."""
+    return {
+        "sweep_id": sweep.sweep_id,
+        "phase": sweep.phase,
+        "zero_verified": bool(sweep.zero_ns),
+        "known": sweep.known,
+        "cancelled": sweep.cancelled,
+        "filled": sweep.filled,
+        "rejected": sweep.rejected,
+        "open": sweep.open_count,
+        "open_orders": list(sweep.open_orders),
+        "doubted": sweep.doubt_count,
+        "in_doubt": [{"order_id": row.order_id, "until": iso_time(row.until_ns)} for row in sweep.in_doubt],
+        "accepted_at": iso_time(sweep.accepted_ns),
+        "first_cancel_ms": _ms_after(sweep, sweep.first_sent_ns),
+        "zero_ms": _ms_after(sweep, sweep.zero_ns),
+        "final_ms": _ms_after(sweep, sweep.final_ns),
+        "turned_up": sweep.turned_up,
+        "repeats": sweep.repeats,
+        "wallet_cancels": sweep.wallet_cancels,
+        "foreign_cancelled": sweep.foreign,
+        "foreign_open": sweep.foreign_open,
+    }
+
+
+def _ms_after(sweep: SweepView, at_ns: int) -> float | None:
+    """None for what has not happened. A cancel may have been on its way before the command: then 0."""
+    return max(0, at_ns - sweep.accepted_ns) // NS_PER_US / 1000 if at_ns else None
 
 
 def status_json(processes: Iterable[str], heard: Mapping[str, Heartbeat], now_ns: int) -> list[Json]:
@@ -415,11 +470,28 @@ def positions_text(positions: Sequence[Position]) -> str:
 
 def cancel_all_text(outcome: CancelAllOutcome) -> str:
     lines = [f"{len(outcome.cancelled)} cancelled"]
+    if outcome.sweep is not None:
+        lines = _sweep_lines(outcome.sweep)
     lines += [f"{clean(order.order_id)} ended as {order.status.value} before the cancel" for order in outcome.ended]
     lines += [f"{clean(order.order_id)} is still {order.status.value}" for order in outcome.still_open]
     lines += [f"{clean(row.order_id)} is in doubt until {iso_time(row.until_ns)}" for row in outcome.in_doubt]
-    lines.append("FINAL: nothing is open" if not (outcome.still_open or outcome.in_doubt) else "not final yet")
+    lines.append("FINAL: nothing is open" if outcome.final else "not final yet")
     return "\n".join(lines)
+
+
+def _sweep_lines(sweep: SweepView) -> list[str]:
+    ends = {"cancelled": sweep.cancelled, "filled": sweep.filled, "never accepted": sweep.rejected}
+    ends |= {"open": sweep.open_count, "in doubt": sweep.doubt_count}
+    told = ", ".join(f"{count} {name}" for name, count in ends.items() if count)
+    sent, zero = _ms_after(sweep, sweep.first_sent_ns), _ms_after(sweep, sweep.zero_ns)
+    first = "no cancel on the wire is known" if sent is None else f"first cancel on the wire after {sent} ms"
+    verified = "zero is not verified" if zero is None else f"zero verified after {zero} ms"
+    lines = [f"{sweep.known} orders{': ' if told else ''}{told}", f"{first}, {verified}"]
+    if sweep.foreign:
+        lines.append(f"{sweep.foreign} orders that polyexec did not place were cancelled too")
+    if sweep.foreign_open:
+        lines.append(f"{sweep.foreign_open} orders that polyexec did not place are open")
+    return lines
 
 
 def error_text(code: str, message: str, field: str = "") -> str:

@@ -38,8 +38,7 @@ def halt(
         outcome = talk.client.cancel_all(account, "", time.time_ns()) if cancel else None
         rows = talk.client.accounts(account)
     print_result(shown.halted_json(rows, outcome), shown.halted_text(rows, outcome), as_json)
-    done = outcome is None or not (outcome.still_open or outcome.in_doubt)
-    return ExitCode.OK if done else ExitCode.UNAVAILABLE
+    return ExitCode.OK if outcome is None or outcome.verified else ExitCode.UNAVAILABLE
 
 
 @app.command()

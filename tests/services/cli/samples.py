@@ -7,7 +7,18 @@ from typing import Any
 import msgspec
 
 from common.instruments import Market
-from common.messages import BookReport, BookSnapshot, Fill, Heartbeat, MarketView, OrderView, Position, WatchedEntry
+from common.messages import (
+    BookReport,
+    BookSnapshot,
+    Fill,
+    Heartbeat,
+    MarketView,
+    OrderView,
+    Position,
+    SweepDoubt,
+    SweepView,
+    WatchedEntry,
+)
 from common.types import FeedState, Lifecycle, OrderType, Settlement, Side, Status, TimeInForce
 
 T0_NS = 1_790_000_000_123_456_789
@@ -41,6 +52,31 @@ SPOT_MARKET = Market(
 def spot_view() -> MarketView:
     """One instrument: the second place of the tops says nothing."""
     return MarketView(SPOT_MARKET, (64_000_000_000, 0), (64_000_010_000, 0), FeedState.LIVE)
+
+
+def sweep_view(phase: str = "FINAL", **changes: Any) -> SweepView:
+    """A cancel-all of one order: sent after 2 ms, verified after 80 ms; until FINAL its place is in doubt."""
+    final, zero = phase == "FINAL", phase in ("ZERO", "FINAL")
+    made = SweepView(
+        sweep_id="s-1",
+        command_id="c-1",
+        account="",
+        market="",
+        phase=phase,
+        accepted_ns=T0_NS,
+        first_sent_ns=T0_NS + 2_000_000,
+        zero_ns=T0_NS + 80_000_000 if zero else 0,
+        final_ns=T0_NS + 90_000_000 if final else 0,
+        known=1,
+        cancelled=int(final),
+        filled=0,
+        rejected=0,
+        open_count=0,
+        doubt_count=int(not final),
+        open_orders=[],
+        in_doubt=[] if final else [SweepDoubt("o-1", T0_NS + 30_000_000_000)],
+    )
+    return msgspec.structs.replace(made, **changes)
 
 
 def fill(size: int = 10_000_000, **changes: Any) -> Fill:

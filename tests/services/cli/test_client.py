@@ -14,6 +14,7 @@ from common.messages import (
     CancelAll,
     CancelOrder,
     GetOrder,
+    GetSweep,
     GetWatchList,
     MarketsReport,
     Message,
@@ -22,6 +23,7 @@ from common.messages import (
     PlaceAnswer,
     PlaceOrder,
     Refused,
+    SweepReport,
     UnwatchMarkets,
     WatchedEntry,
     WatchMarkets,
@@ -31,10 +33,10 @@ from common.reasons import Reason
 from common.topology import supervisor_socket
 from common.types import OrderType, Side, Status, TimeInForce
 from services.cli.client import (
-    CANCEL_S,
     CATCH_UP_S,
     RESOLVE_S,
     STORY_S,
+    SWEEP_S,
     Client,
     PlaceArguments,
     Unavailable,
@@ -44,7 +46,7 @@ from services.cli.client import (
     is_running,
 )
 from tests.services.cli.fake_bus import Answer, FakeBus, FakeClock, Script
-from tests.services.cli.samples import fill, filled_order, market_view, order, watched
+from tests.services.cli.samples import fill, filled_order, market_view, order, sweep_view, watched
 
 WANTED = PlaceArguments(
     "default",
@@ -280,6 +282,8 @@ def test_cancel_all_sorts_orders_by_how_they_ended() -> None:
     def script(body: Message) -> Answer:
         if isinstance(body, CancelAll):
             return CancelAccepted(body.command_id, ["o-1", "o-2", "o-3", "o-4"], ["o-4"])
+        if isinstance(body, GetSweep):
+            return SweepReport(body.request_id, None)
         assert isinstance(body, GetOrder)
         return OrdersReport(body.request_id, [book[body.order_id]])
 
@@ -291,7 +295,69 @@ def test_cancel_all_sorts_orders_by_how_they_ended() -> None:
     assert [row.order_id for row in outcome.ended] == ["o-2"]
     assert [row.order_id for row in outcome.still_open] == ["o-3"]
     assert outcome.in_doubt == [("o-4", NOW_NS + 5_000_000_000 + 30_000_000_000)]
-    assert clock.now < CANCEL_S + 0.1
+    assert clock.now < SWEEP_S + 0.1
+
+
+def sweeps(*phases: str) -> Script:
+    """An executor whose cancel-all of o-1 goes through these phases, the last for ever."""
+    left = list(phases)
+
+    def script(body: Message) -> Answer:
+        if isinstance(body, CancelAll):
+            return CancelAccepted(body.command_id, ["o-1"], ["o-1"])
+        if isinstance(body, GetSweep):
+            phase = left.pop(0) if len(left) > 1 else left[0]
+            return SweepReport(body.request_id, sweep_view(phase, command_id=body.command_id))
+        assert isinstance(body, GetOrder)
+        ended = left == ["FINAL"]
+        return OrdersReport(body.request_id, [order(Status.CANCELLED if ended else Status.CANCELLING)])
+
+    return script
+
+
+def test_cancel_all_follows_its_own_sweep_until_it_is_final() -> None:
+    client, bus, _ = client_of(sweeps("CANCELLING", "ZERO", "FINAL"))
+
+    outcome = client.cancel_all("", "", NOW_NS)
+
+    command = bus.asked[0][1]
+    assert isinstance(command, CancelAll)
+    looks = [body for _, body, _ in bus.asked if isinstance(body, GetSweep)]
+    assert {look.command_id for look in looks} == {command.command_id}
+    assert (outcome.verified, outcome.final, len(outcome.cancelled)) == (True, True, 1)
+
+
+@pytest.mark.parametrize(("phase", "verified"), [("CANCELLING", False), ("ZERO", True)])
+def test_cancel_all_waits_no_longer_than_it_is_told(phase: str, verified: bool) -> None:
+    client, _, clock = client_of(sweeps(phase))
+
+    outcome = client.cancel_all("", "", NOW_NS, 2.0)
+
+    assert 2.0 <= clock.now < 2.1
+    assert (outcome.verified, outcome.final) == (verified, False)
+    assert outcome.in_doubt == [("o-1", sweep_view(phase).in_doubt[0].until_ns)]
+
+
+def test_cancel_all_without_a_wait_looks_once() -> None:
+    client, bus, clock = client_of(sweeps("CANCELLING"))
+
+    client.cancel_all("", "", NOW_NS, 0.0)
+
+    assert clock.now == 0.0
+    assert [type(body) for _, body, _ in bus.asked] == [CancelAll, GetSweep, GetOrder]
+
+
+def test_an_executor_that_dies_after_it_took_a_cancel_all_does_not_lose_what_is_known() -> None:
+    def script(body: Message) -> Answer:
+        if isinstance(body, CancelAll):
+            return CancelAccepted(body.command_id, [], [])
+        return TimeoutError("executor does not answer")
+
+    client, _, _ = client_of(script)
+
+    outcome = client.cancel_all("", "", NOW_NS)
+
+    assert (outcome.sweep, outcome.verified) == (None, False)
 
 
 def lists(*looks: list[WatchedEntry]) -> Script:

@@ -25,6 +25,7 @@ from common.messages import (
     GetOrder,
     GetOrders,
     GetPositions,
+    GetSweep,
     GetWatchList,
     MarketsReport,
     Message,
@@ -33,6 +34,7 @@ from common.messages import (
     PlaceOrder,
     PositionsReport,
     Refused,
+    SweepReport,
     UnwatchMarkets,
     WatchMarkets,
     WatchReport,
@@ -44,7 +46,7 @@ from common.types import OrderType, Side, Status, TimeInForce
 from services.cli.client import Client, Unavailable
 from services.cli.commands import first_accounts, main, parse_tif, parse_word
 from services.cli.options import Session
-from tests.services.cli.fake_bus import Answer, FakeBus, FakeClock
+from tests.services.cli.fake_bus import Answer, FakeBus, FakeClock, Script
 from tests.services.cli.samples import (
     book_report,
     fill,
@@ -54,6 +56,7 @@ from tests.services.cli.samples import (
     order,
     position,
     spot_view,
+    sweep_view,
     watched,
 )
 
@@ -94,15 +97,17 @@ def healthy(body: Message) -> Answer:
             return PositionsReport(body.request_id, [position()])
         case CancelOrder() | CancelAll():
             return CancelAccepted(body.command_id, ["o-1"], [])
+        case GetSweep():
+            return SweepReport(body.request_id, sweep_view())
     raise AssertionError(body)
 
 
 class Typed:
     """One command line typed at a fake group."""
 
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def __init__(self, capsys: pytest.CaptureFixture[str], script: Script = healthy) -> None:
         self._capsys = capsys
-        self.bus = FakeBus(healthy, {name: heartbeat(name) for name in PROCESSES})
+        self.bus = FakeBus(script, {name: heartbeat(name) for name in PROCESSES})
 
     @contextmanager
     def connect(self, _owner: str) -> Iterator[Session]:
@@ -357,6 +362,38 @@ def test_cancel_all_without_account_is_every_account(typed: Typed) -> None:
     body = typed.bus.asked[0][1]
     assert isinstance(body, CancelAll)
     assert (body.account, body.market) == ("", "")
+
+
+def test_cancel_all_tells_its_times_and_its_end(typed: Typed) -> None:
+    code, shown = typed.json("cancel-all")
+    text_code, out, _ = typed("cancel-all")
+
+    assert (code, text_code) == (ExitCode.OK, ExitCode.OK)
+    assert (shown["sweep"]["first_cancel_ms"], shown["sweep"]["zero_ms"]) == (2.0, 80.0)
+    assert "first cancel on the wire after 2.0 ms, zero verified after 80.0 ms" in out
+    assert out.endswith("FINAL: nothing is open\n")
+
+
+def test_a_cancel_all_that_is_not_verified_in_time_exits_with_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def slow(body: Message) -> Answer:
+        return SweepReport(body.request_id, sweep_view("CANCELLING")) if isinstance(body, GetSweep) else healthy(body)
+
+    code, out, err = Typed(capsys, slow)("cancel-all", "--wait-s", "1.5")
+
+    assert code == ExitCode.UNAVAILABLE
+    assert "not final yet" in out
+    assert err.count("\n") == 1
+    assert "zero is not verified within 1.5 s" in err
+
+
+def test_places_in_doubt_do_not_make_a_verified_zero_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    def zero(body: Message) -> Answer:
+        return SweepReport(body.request_id, sweep_view("ZERO")) if isinstance(body, GetSweep) else healthy(body)
+
+    code, shown = Typed(capsys, zero).json("cancel-all")
+
+    assert (code, shown["final"]) == (ExitCode.OK, False)
+    assert shown["sweep"]["in_doubt"][0]["order_id"] == "o-1"
 
 
 @pytest.mark.parametrize(

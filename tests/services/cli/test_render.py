@@ -24,6 +24,7 @@ from tests.services.cli.samples import (
     order,
     position,
     spot_view,
+    sweep_view,
     watched,
 )
 
@@ -178,6 +179,24 @@ def test_a_process_that_starts_is_not_ready() -> None:
 )
 def test_a_cancel_all_is_final_only_when_nothing_is_open_or_in_doubt(outcome: CancelAllOutcome, final: bool) -> None:
     assert render.cancel_all_json(outcome)["final"] is final
+
+
+def test_times_of_a_sweep_that_have_not_happened_are_null() -> None:
+    shown = render.sweep_json(sweep_view("CANCELLING", first_sent_ns=0))
+
+    assert (shown["first_cancel_ms"], shown["zero_ms"], shown["final_ms"]) == (None, None, None)
+    assert shown["zero_verified"] is False
+
+
+def test_a_cancel_that_was_under_way_before_the_command_took_no_time() -> None:
+    assert render.sweep_json(sweep_view(first_sent_ns=T0_NS - 1))["first_cancel_ms"] == 0
+
+
+def test_orders_of_others_are_told() -> None:
+    text = render.cancel_all_text(CancelAllOutcome([], [], [], [], sweep_view(foreign=2, foreign_open=1)))
+
+    assert "2 orders that polyexec did not place were cancelled too" in text
+    assert "1 orders that polyexec did not place are open" in text
 
 
 def test_a_cancel_all_says_until_when_an_order_is_in_doubt() -> None:
