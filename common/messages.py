@@ -814,10 +814,10 @@ class GetReconciliation(Message, frozen=True):
 
 
 class GetSweep(Message, frozen=True):
-    """How far the cancel-all with this command id is; "" is the newest one."""
+    """How far the cancel-all with the command id `of_command` is; "" is the newest one."""
 
     request_id: str
-    command_id: str = ""
+    of_command: str = ""
 
 
 class GetAccounts(Message, frozen=True):

@@ -65,7 +65,7 @@ def answer_query(desk: Desk, message: Message) -> list[Message]:
                 rows = [desk.reconciler.peek(wallet.venue, wallet.name).view() for wallet in desk.wallets.values()]
                 return [ReconciliationReport(request_id, rows)]
             case GetSweep():
-                return [SweepReport(request_id, sweeping.report_of(desk, message.command_id))]
+                return [SweepReport(request_id, sweeping.report_of(desk, message.of_command))]
     except Refusal as refusal:
         return [Refused(request_id, refusal.code, refusal.message, refusal.field)]
     return []

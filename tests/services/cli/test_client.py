@@ -307,7 +307,7 @@ def sweeps(*phases: str) -> Script:
             return CancelAccepted(body.command_id, ["o-1"], ["o-1"])
         if isinstance(body, GetSweep):
             phase = left.pop(0) if len(left) > 1 else left[0]
-            return SweepReport(body.request_id, sweep_view(phase, command_id=body.command_id))
+            return SweepReport(body.request_id, sweep_view(phase, command_id=body.of_command))
         assert isinstance(body, GetOrder)
         ended = left == ["FINAL"]
         return OrdersReport(body.request_id, [order(Status.CANCELLED if ended else Status.CANCELLING)])
@@ -323,7 +323,7 @@ def test_cancel_all_follows_its_own_sweep_until_it_is_final() -> None:
     command = bus.asked[0][1]
     assert isinstance(command, CancelAll)
     looks = [body for _, body, _ in bus.asked if isinstance(body, GetSweep)]
-    assert {look.command_id for look in looks} == {command.command_id}
+    assert {look.of_command for look in looks} == {command.command_id}
     assert (outcome.verified, outcome.final, len(outcome.cancelled)) == (True, True, 1)
 
 
