@@ -123,44 +123,34 @@ class HttpClient:
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
     ) -> HttpReply | HttpFailure:
-        """Send one request once."""
+        """Send one request once. A body is JSON unless `headers` say otherwise."""
         self.counters["http_requests"] += 1
-        outcome = await self._attempt(method, path, query, dict(headers or {}), body)
-        if isinstance(outcome, HttpFailure):
-            self.counters[f"http_{outcome.kind.value.lower()}"] += 1
-        return outcome
+        url = self._url(path)  # a path may bring its query: a signature covers its exact text
+        if query:
+            url = url.with_query(list(query))
+        if body is not None and (headers is None or "Content-Type" not in headers):
+            headers = {**(headers or {}), "Content-Type": "application/json"}
+        try:
+            answer = await self._session.request(method, url, headers=headers, data=body, allow_redirects=False)
+            try:
+                first_byte_ns = time.time_ns()
+                content = await self._read(answer)
+            finally:
+                answer.release()
+        except (aiohttp.ClientError, OSError) as error:
+            failure = _failure_of(error)
+        else:
+            if content is not None:
+                return HttpReply(answer.status, answer.headers, content, first_byte_ns)
+            failure = HttpFailure(FailureKind.TOO_LARGE, f"the answer is above {self._body_max} bytes")
+        self.counters[f"http_{failure.kind.value.lower()}"] += 1
+        return failure
 
     async def close(self) -> None:
         for task in self._retiring:
             task.cancel()
         await asyncio.gather(*self._retiring, return_exceptions=True)
         await self._session.close()
-
-    async def _attempt(
-        self, method: str, path: str, query: Pairs, headers: dict[str, str], body: bytes | None
-    ) -> HttpReply | HttpFailure:
-        url = URL(self.base_url + path, encoded=True)  # a path may bring its query: a signature covers its exact text
-        if query:
-            url = url.with_query(list(query))
-        if body is not None:
-            headers.setdefault("Content-Type", "application/json")
-        try:
-            async with self._session.request(method, url, headers=headers, data=body, allow_redirects=False) as answer:
-                first_byte_ns = time.time_ns()
-                content = await self._read(answer)
-                if content is None:
-                    return HttpFailure(FailureKind.TOO_LARGE, f"the answer is above {self._body_max} bytes")
-                return HttpReply(answer.status, answer.headers, content, first_byte_ns)
-        except (aiohttp.ClientConnectorError, aiohttp.ClientConnectorCertificateError) as error:
-            return HttpFailure(FailureKind.NOT_SENT, _text(error))
-        except aiohttp.ConnectionTimeoutError:
-            return HttpFailure(FailureKind.NOT_SENT, "no connection within the connect timeout")
-        except (aiohttp.ClientPayloadError, aiohttp.ClientResponseError) as error:
-            return HttpFailure(FailureKind.UNREADABLE, _text(error))
-        except TimeoutError:
-            return HttpFailure(FailureKind.TIMEOUT, "no answer within the request timeout")
-        except (aiohttp.ClientConnectionError, OSError) as error:
-            return HttpFailure(FailureKind.RESET, _text(error))
 
     def _url(self, path: str) -> URL:
         """Paths are few, except those with an id in them."""
@@ -194,6 +184,20 @@ def checked_base_url(url: str) -> str:
     if parts.scheme == "http" and not is_loopback(parts.hostname):
         raise ConfigError(url, "is off loopback without TLS: use https://")
     return url.rstrip("/")
+
+
+def _failure_of(error: BaseException) -> HttpFailure:
+    """Why there is no answer; only a connection that never stood proves that nothing was sent."""
+    match error:
+        case aiohttp.ClientConnectorError() | aiohttp.ClientConnectorCertificateError():
+            return HttpFailure(FailureKind.NOT_SENT, _text(error))
+        case aiohttp.ConnectionTimeoutError():
+            return HttpFailure(FailureKind.NOT_SENT, "no connection within the connect timeout")
+        case aiohttp.ClientPayloadError() | aiohttp.ClientResponseError():
+            return HttpFailure(FailureKind.UNREADABLE, _text(error))
+        case TimeoutError():
+            return HttpFailure(FailureKind.TIMEOUT, "no answer within the request timeout")
+    return HttpFailure(FailureKind.RESET, _text(error))
 
 
 def _text(error: BaseException) -> str:

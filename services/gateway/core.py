@@ -372,6 +372,11 @@ class Admission:
                 self._finish(job, not_sent_result(job, too_late(job, wall_ns)))
 
     @property
+    def waits(self) -> bool:
+        """Whether anything waits, for a budget, a deadline, or its turn."""
+        return self._sweeps.count > 0 or any(queue.count for queue in self._queues.values())
+
+    @property
     def sweeps_wait(self) -> bool:
         """Whether a wallet-wide cancel waits."""
         return self._sweeps.count > 0

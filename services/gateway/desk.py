@@ -173,14 +173,16 @@ class VenueDesk:
     def _start(self, *kinds: Kind) -> None:
         for kind in kinds:
             while jobs := self._admission.take(kind, self._wall_ns(), self._mono_ns()):
-                self._edge.spawn(self._run(kind, jobs), f"{kind.value}-{jobs[0].action.action_id}")
+                self._edge.spawn(self._run(kind, jobs), jobs[0].action.action_id)
         self._flush()
-        self._arm()
+        if self._timer is not None or self._admission.waits or self.modes.mode is not Mode.NORMAL:
+            self._arm()
 
     def _flush(self) -> None:
-        results, self._admission.out = self._admission.out, []
-        for result in results:
-            self._tell(result.action_id, result)
+        if self._admission.out:
+            results, self._admission.out = self._admission.out, []
+            for result in results:
+                self._tell(result.action_id, result)
 
     def show_counts(self) -> None:
         """Counters and queue depths for the heartbeat."""
@@ -217,7 +219,10 @@ class VenueDesk:
         self._start(*Kind)
 
     async def _run(self, kind: Kind, jobs: Sequence[Job]) -> None:
-        results = await self._results_of(jobs)
+        if kind is Kind.PLACE:
+            results = await self._placed(jobs)
+        else:
+            results = [await self._result_of(jobs[0])]
         self._admission.freed(kind)
         for job, result in zip(jobs, results, strict=True):
             self._log(job, result)
@@ -271,29 +276,27 @@ class VenueDesk:
 
     # --- the actions ---
 
-    async def _results_of(self, jobs: Sequence[Job]) -> list[SingleResult]:
-        job = jobs[0]
+    async def _result_of(self, job: Job) -> SingleResult:
         action = job.action
         match action:
-            case Place():
-                return await self._placed(jobs)
             case Cancel():
                 began = self._mono_ns()
                 cancelled = await self.adapter.cancel(action, job.received_ns)
                 self._observe(Kind.CANCEL, cancelled, began, maker_only=True)
-                return [cancelled]
+                return cancelled
             case CancelWallet():
-                return [await self._cancel_wallet(action, job)]
+                return await self._cancel_wallet(action, job)
             case QueryOrder():
-                return [await self.adapter.look_up(action)]
+                return await self.adapter.look_up(action)
             case QueryOpenOrders():
-                return [await self.adapter.open_orders(action)]
+                return await self.adapter.open_orders(action)
             case QueryTrades():
-                return [await self.adapter.trades(action)]
+                return await self.adapter.trades(action)
             case QueryPositions():
-                return [await self._positions(action, job)]
+                return await self._positions(action, job)
             case QueryBalances():
-                return [await self.adapter.balances(action)]
+                return await self.adapter.balances(action)
+        raise TypeError(type(action).__name__)
 
     async def _cancel_wallet(self, action: CancelWallet, job: Job) -> SingleResult:
         if not self.adapter.capabilities.cancel_wallet:
@@ -317,9 +320,13 @@ class VenueDesk:
         results: dict[str, SingleResult] = {}
         leaving: list[tuple[Job, Prepared]] = []
         for job in jobs:
-            prepared = await self._may_leave(job, results)
-            if prepared is not None:
-                leaving.append((job, prepared))
+            known: SingleResult | None = await self._before_repeat(job) if job.repeat else None
+            known = known or self._forbidden(job)
+            if known is not None:
+                results[job.action.action_id] = known
+            else:
+                assert job.prepared is not None, "read when it was accepted"
+                leaving.append((job, job.prepared))
         if leaving:
             for result in await self._send(leaving):
                 results[result.action_id] = result
@@ -327,23 +334,14 @@ class VenueDesk:
             self.modes.not_left()
         return [results[job.action.action_id] for job in jobs]
 
-    async def _may_leave(self, job: Job, results: dict[str, SingleResult]) -> Prepared | None:
-        """The order to send; None when its result is known without sending, which is then put down."""
-        place, prepared = job.action, job.prepared
-        assert isinstance(place, Place)
-        assert prepared is not None
-        if job.repeat:
-            known = await self._before_repeat(job, place)
-            if known is not None:
-                results[place.action_id] = known
-                return None
-        forbidden = may_send(job, self._wall_ns(), self._conditions(place.wallet))
-        if forbidden is None and job.repeat and (hold := self.modes.hold(prepared.maker_only, self._mono_ns())):
-            forbidden = hold.reason, hold.text
-        if forbidden is not None:
-            results[place.action_id] = not_sent_result(job, forbidden)
-            return None
-        return prepared
+    def _forbidden(self, job: Job) -> SingleResult | None:
+        """The end of a place that may not leave (any more), None when it may."""
+        forbidden = may_send(job, self._wall_ns(), self._conditions(job.wallet))
+        if forbidden is None and job.repeat:
+            maker_only = job.prepared is not None and job.prepared.maker_only
+            hold = self.modes.hold(maker_only, self._mono_ns())
+            forbidden = (hold.reason, hold.text) if hold else None
+        return not_sent_result(job, forbidden) if forbidden else None
 
     async def _send(self, leaving: Sequence[tuple[Job, Prepared]]) -> Sequence[PlaceResult]:
         job, prepared = leaving[0]
@@ -357,11 +355,13 @@ class VenueDesk:
             self._observe(Kind.PLACE, result, began, maker_only=row.maker_only)
         return results
 
-    async def _before_repeat(self, job: Job, place: Place) -> PlaceResult | None:
+    async def _before_repeat(self, job: Job) -> PlaceResult | None:
         """A place that may have been sent before: its result, or None when it may go (again).
 
         It may when the venue proved that it does not have it, and would refuse the second of two copies for ever.
         """
+        place = job.action
+        assert isinstance(place, Place)
         lookup = await self.adapter.look_up(
             QueryOrder(place.action_id, place.venue, place.wallet, place.venue_order_id)
         )

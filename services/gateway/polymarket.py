@@ -136,12 +136,15 @@ class VenueWallet:
     def headers(self, at_s: int, method: str, path: str, body: bytes | None = None) -> dict[str, str]:
         return self._l2.headers(at_s, method, path, body)
 
-    async def sign(self, pinned: PinnedOrder, venue_order_id: str) -> str:
-        """The signature over exactly this order. Raises Refusal when the signer will not."""
+    def sign_now(self, pinned: PinnedOrder, venue_order_id: str) -> str:
+        """The signature over exactly this order, "" when `sign` has to be awaited. Raises Refusal."""
         signature = self.signer.sign_now(pinned, venue_order_id)
-        if signature is None:
-            signature = await self.signer.sign(pinned, venue_order_id)
-        return "0x" + signature.hex()
+        return "0x" + signature.hex() if signature is not None else ""
+
+    async def sign(self, pinned: PinnedOrder, venue_order_id: str) -> str:
+        """The same, wherever the key is. Raises Refusal when the signer will not."""
+        found = self.sign_now(pinned, venue_order_id)
+        return found or "0x" + (await self.signer.sign(pinned, venue_order_id)).hex()
 
     def ready(self) -> WalletReady:
         own = self.identity
@@ -174,7 +177,9 @@ def place_body(pinned: PinnedOrder, signature: str, wallet: VenueWallet) -> byte
 
 
 def place_request(body: bytes, wallet: VenueWallet, at_s: int) -> Request:
-    return Request("POST", "/order", wallet.headers(at_s, "POST", "/order", body), body)
+    headers = wallet.headers(at_s, "POST", "/order", body)
+    headers["Content-Type"] = "application/json"
+    return Request("POST", "/order", headers, body)
 
 
 def batch_request(bodies: Sequence[bytes], wallet: VenueWallet, at_s: int) -> Request:

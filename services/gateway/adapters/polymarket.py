@@ -185,7 +185,9 @@ class PolymarketAdapter:
         place = prepared.place
         wallet = self._wallets[place.wallet]
         try:
-            body = await self._body(prepared, wallet)
+            pinned = _pinned(prepared)
+            signature = wallet.sign_now(pinned, place.venue_order_id) or await wallet.sign(pinned, place.venue_order_id)
+            body = place_body(pinned, signature, wallet)
         except Refusal as refusal:
             return _unsigned(place, refusal, received_ns, resent=resent)
         request = place_request(body, wallet, self._seconds())

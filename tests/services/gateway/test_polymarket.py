@@ -74,7 +74,8 @@ async def test_the_request_carries_exactly_the_pinned_order_signed_by_this_key()
     posted = parse_post_body(request.body)
     assert (posted.order, posted.owner, posted.order_type) == (order.order, API_KEY, order.order_type)
     assert recover_order_signer(posted.order, posted.signature, 137, False, 2) == ADDRESS
-    assert request.headers == l2_headers(ADDRESS, CREDS, 1_790_000_000, "POST", "/order", request.body)
+    signed = l2_headers(ADDRESS, CREDS, 1_790_000_000, "POST", "/order", request.body)
+    assert request.headers == {**signed, "Content-Type": "application/json"}
 
 
 async def test_the_same_pinned_order_gives_the_same_bytes_at_any_time() -> None:
