@@ -194,6 +194,46 @@ async def test_connections_are_kept_alive() -> None:
     assert len(connections) == 1
 
 
+async def test_renewed_connections_are_others_and_what_was_under_way_still_ends() -> None:
+    asked, go_on = asyncio.Event(), asyncio.Event()
+    connections: list[asyncio.StreamWriter] = []
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(writer)
+        while await read_request(reader):
+            if len(connections) == 1:
+                asked.set()
+                await go_on.wait()
+            writer.write(answer(b"1"))
+
+    async with raw_server(script) as url, client(url) as http:
+        slow = asyncio.ensure_future(http.request("GET", "/slow"))
+        await asyncio.wait_for(asked.wait(), 5)
+        http.renew()
+        assert isinstance(await http.request("GET", "/new"), HttpReply)
+        go_on.set()
+        assert isinstance(await slow, HttpReply)
+        assert len(connections) == 2
+
+
+async def test_dropped_connections_end_what_was_under_way_as_reset() -> None:
+    asked = asyncio.Event()
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while (request := await read_request(reader)) and b"/slow" not in request:
+            writer.write(answer(b"1"))
+        asked.set()
+
+    async with raw_server(script) as url, client(url) as http:
+        slow = asyncio.ensure_future(http.request("POST", "/slow", body=b"{}"))
+        await asyncio.wait_for(asked.wait(), 5)
+        await http.drop()
+        cut = await slow
+        assert isinstance(cut, HttpFailure)
+        assert cut.kind is FailureKind.RESET
+        assert isinstance(await http.request("GET", "/new"), HttpReply)
+
+
 async def test_redirects_are_not_followed() -> None:
     seen: list[bytes] = []
 

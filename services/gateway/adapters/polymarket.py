@@ -71,6 +71,10 @@ from services.gateway.port import Health, Prepared
 
 CANCELS_IN_FLIGHT = 32
 QUERIES_IN_FLIGHT = 8
+WARM_CONNECTIONS = 2
+"""Of places and of cancels each: open before they are needed."""
+CONNECTION_AGE_S = 600.0
+"""No connection gets older: a load balancer behind it may have moved on."""
 NO_WALLET = "there is no key of the wallet {name!r}"
 
 OnHeaders = Callable[[str, Request, Mapping[str, str], int], None]
@@ -114,6 +118,7 @@ class PolymarketAdapter:
 
         self._http = {kind: client(urls.clob_url, count) for kind, count in counts.items()}
         self._data = client(urls.data_url, QUERIES_IN_FLIGHT)
+        self._opened = time.monotonic()
 
     @property
     def venue(self) -> str:
@@ -146,8 +151,12 @@ class PolymarketAdapter:
             http.renew()
 
     async def health(self) -> Health:
-        """GET /time on the connections of places and cancels."""
-        answers = await asyncio.gather(self._time(Kind.PLACE), self._time(Kind.CANCEL))
+        """GET /time on the connections of places and cancels, several of each: it opens what is not open yet."""
+        if time.monotonic() - self._opened > CONNECTION_AGE_S:
+            self._opened = time.monotonic()
+            self.renew()
+        kinds = (Kind.PLACE, Kind.CANCEL) * WARM_CONNECTIONS
+        answers = await asyncio.gather(*(self._time(kind) for kind in kinds))
         return next((answer for answer in answers if not answer.ok), answers[0])
 
     async def _time(self, kind: Kind) -> Health:
