@@ -93,8 +93,14 @@ class Gateway:
         for adapter, limiter in adapters:
             self._open_desk(adapter, limiter, rng, wall_ns)
             if (venue := beating.get(adapter.venue)) is not None:
-                for ready in adapter.wallets():
-                    self._beats[adapter.venue, ready.wallet] = Beats(venue, ready.wallet, edge.counters)
+                self._begin_chains(adapter, venue)
+
+    def _begin_chains(self, adapter: Adapter, venue: Beating) -> None:
+        """One chain for each API key: wallets that share one share its beats."""
+        chains: dict[str, Beats] = {}
+        for ready in adapter.wallets():
+            beats = chains.setdefault(ready.api_key, Beats(venue, ready.wallet, self._edge.counters))
+            self._beats[adapter.venue, ready.wallet] = beats
 
     def _open_desk(self, adapter: Adapter, limiter: Limiter | None, rng: Random, wall_ns: Callable[[], int]) -> None:
         self.desks[adapter.venue] = VenueDesk(
@@ -193,7 +199,7 @@ class Gateway:
     async def _keep_beating(self) -> None:
         while True:
             age_ns = self._executor_age_ns()
-            await asyncio.gather(*(beats.keep(age_ns, self._mono_ns) for beats in self._beats.values()))
+            await asyncio.gather(*(beats.keep(age_ns, self._mono_ns) for beats in set(self._beats.values())))
             await asyncio.sleep(BEAT_EVERY_S)
 
     async def _keep_counts(self) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any, cast
 
-from common.edge import Edge
+from common.edge import Edge, StreamSink
 from common.effects import Origin
 from common.frames import Epoch
 from common.log import set_up_logging
@@ -45,6 +45,9 @@ class FakeEdge:
         self.resets: dict[str, Callable[[], None]] = {}
         self.ask_handler: Callable[[Message, str], list[Message] | Awaitable[list[Message]]] | None = None
         self.snapshot_handler: Callable[[str], list[Message]] | None = None
+        self.followed: dict[tuple[str, str], StreamSink] = {}
+        self.heard = 0
+        """When (monotonic) every other process was heard."""
         self.errors: list[BaseException] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
@@ -84,6 +87,13 @@ class FakeEdge:
 
     def serve_snapshots(self, handler: Callable[[str], list[Message]]) -> None:
         self.snapshot_handler = handler
+
+    def subscribe(self, owner: str, topic: str, sink: StreamSink) -> None:
+        self.followed[owner, topic] = sink
+
+    def heard_ns(self, owner: str) -> int:
+        del owner
+        return self.heard
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work, name=name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from random import Random
@@ -37,6 +38,7 @@ from common.types import Outcome, RetryClass
 from common.venues.capabilities import Capabilities, DuplicateRefused
 from services.gateway.door import Gateway
 from services.gateway.modes import FAILURES_MAX
+from services.gateway.polymarket import BeatAnswer
 from services.gateway.port import Health, Prepared
 from tests.services.fake_edge import FakeEdge, settings_for
 from tests.services.gateway.orders import FAR, place
@@ -256,6 +258,38 @@ async def test_a_batch_for_a_wallet_we_do_not_hold_is_refused_leg_by_leg() -> No
         result = await d.result("b1")
         assert isinstance(result, PlaceBatchResult)
         assert [leg.code for leg in result.results] == [Reason.WALLET_NOT_READY]
+
+
+class Beaten:
+    """Takes every beat and remembers of which wallet and with which id."""
+
+    def __init__(self, edge: FakeEdge) -> None:
+        self.beats: list[tuple[str, str]] = []
+        self._edge = edge
+
+    async def beat(self, wallet_name: str, heartbeat_id: str) -> BeatAnswer:
+        self.beats.append((wallet_name, heartbeat_id))
+        self._edge.poke()
+        return BeatAnswer(True, f"{wallet_name}-{len(self.beats)}", "", True)
+
+
+async def test_wallets_of_one_api_key_share_one_chain_of_beats() -> None:
+    class Shared(Stub):
+        def wallets(self) -> Sequence[WalletReady]:
+            keys = {"first": "k1", "second": "k1", "third": "k2"}
+            return [WalletReady(self.venue, name, "0x", "0x", 0, 0, key) for name, key in keys.items()]
+
+    edge = FakeEdge("gateway", settings_for())
+    beaten = Beaten(edge)
+    gateway = Gateway(
+        edge.as_edge(), [(Shared("a"), None)], rng=Random(1), halted=str, beating={"a": beaten}, wall_ns=lambda: NOW
+    )
+    gateway.start()
+    edge.heard = time.monotonic_ns()
+    await edge.until(lambda: len(beaten.beats) >= 2)
+    await edge.close()
+    await gateway.close()
+    assert sorted(beaten.beats) == [("first", ""), ("third", "")]
 
 
 async def test_what_a_venue_cannot_do_is_refused_and_names_it() -> None:
