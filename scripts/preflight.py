@@ -18,6 +18,7 @@ from common.process import private_folder
 from common.secrets import read_secret
 from common.settings import ROOT, Mode, PolymarketSim, Settings, config_file, is_loopback
 from common.topology import ALL_PROCESSES, INBOXES, inbox_address, out_address
+from common.venues.capabilities import VenueKind, kind_of
 
 MINFDS = 65_536
 
@@ -118,11 +119,18 @@ def secret_files(settings: Settings) -> list[tuple[Path, str]]:
     folder = settings.paths.secrets_dir
     files = []
     for wallet in settings.wallets:
-        files.append((folder / f"{wallet.name}.key", f"private key of wallet {wallet.name}"))
-        files.append((folder / f"{wallet.name}.gateway.creds", f"API credentials of wallet {wallet.name} for gateway"))
-        files.append(
-            (folder / f"{wallet.name}.user_data.creds", f"API credentials of wallet {wallet.name} for user_data")
-        )
+        kind = kind_of(wallet.venue)
+        if kind is VenueKind.EXCHANGE:
+            continue  # over the bus: there is no key
+        if kind is VenueKind.POLYMARKET:
+            files.append((folder / f"{wallet.name}.key", f"private key of wallet {wallet.name}"))
+        files += [
+            (
+                folder / f"{wallet.name}.{process}.creds",
+                f"file of API credentials of wallet {wallet.name} for {process}",
+            )
+            for process in ("gateway", "user_data")
+        ]
     if settings.mode is not Mode.LIVE:
         files.append((folder / "polymarket_sim.secret", "secret the local venue derives API keys from"))
     return files

@@ -103,9 +103,11 @@ def _store(settings: Settings, given: GivenSecrets) -> list[str]:
     for name, value in zip(SECRET_NAMES, given, strict=True):
         if not value:
             raise ConfigError(name, f"is missing: give all of {', '.join(SECRET_NAMES)}, or none and use files")
-    if len(settings.wallets) != 1:
-        raise ConfigError("wallets", "secrets in the environment need exactly one wallet: write files instead")
-    wallet = settings.wallets[0]
+    wallets = [wallet for wallet in settings.wallets if wallet.venue == VenueKind.POLYMARKET]
+    if len(wallets) != 1:
+        text = "secrets in the environment need exactly one wallet of the venue polymarket: write files instead"
+        raise ConfigError("wallets", text)
+    wallet = wallets[0]
     signer = parse_wallet_key(given.private_key.encode(), PRIVATE_KEY)
     content = _creds(
         {"apiKey": given.api_key, "secret": given.api_secret, "passphrase": given.passphrase}, signer.address

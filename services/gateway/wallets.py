@@ -52,7 +52,7 @@ def _key_file(row: Wallet, settings: Settings) -> Path:
 
 def _wallet(row: Wallet, signer: OrderSigner, settings: Settings, holder: str) -> VenueWallet:
     file = settings.paths.secrets_dir / f"{row.name}.gateway.creds"
-    creds, address = parse_credentials(read_secret(file, field="API credentials"), str(file))
+    creds, address = parse_credentials(read_secret(file, field="file of API credentials"), str(file))
     if address != signer.address:
         text = f"belongs to {address}, but {holder} has the key of {signer.address}: derive the credentials anew"
         raise ConfigError(str(file), text)

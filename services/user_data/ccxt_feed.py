@@ -166,7 +166,7 @@ def open_ccxt(edge: Edge, wallets: Sequence[Wallet], on_change: OnChange) -> Seq
         if row is None:
             raise ConfigError("wallets", f"wallet {wallet.name!r} is at {wallet.venue!r}, which [[ccxt]] does not have")
         file = edge.settings.paths.secrets_dir / f"{wallet.name}.user_data.creds"
-        credentials = parse_api_credentials(read_secret(file, field="API credentials"), str(file))
+        credentials = parse_api_credentials(read_secret(file, field="file of API credentials"), str(file))
         client = CcxtClient(row, limits, credentials=credentials, counters=edge.counters)
         sources.append(CcxtFeed(edge, row, CcxtAccount(client, wallet.name), on_change, rng=SystemRandom()))
     return sources

@@ -28,7 +28,7 @@ def open_polymarket(edge: Edge, wallets: Sequence[Wallet], on_change: OnChange) 
 
 def _open_channel(edge: Edge, wallet: Wallet, on_change: OnChange) -> UserChannel:
     file = edge.settings.paths.secrets_dir / f"{wallet.name}.user_data.creds"
-    creds, address = parse_credentials(read_secret(file, field="API credentials"), str(file))
+    creds, address = parse_credentials(read_secret(file, field="file of API credentials"), str(file))
     addresses = frozenset(text.lower() for text in (address, wallet.funder) if text)
     feed = UserFeed(wallet.name, creds.key, addresses)
     return UserChannel(edge, feed, creds, rng=SystemRandom(), on_change=on_change)

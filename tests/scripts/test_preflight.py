@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import ConfigError
-from common.settings import ROOT, Mode, PolymarketSim, load_settings
+from common.settings import ROOT, CcxtVenue, Mode, PolymarketSim, Wallet, load_settings
 from scripts import preflight
 from tests.scripts.conftest import MakeSettings
 
@@ -156,6 +156,21 @@ def test_in_live_mode_no_port_is_served_and_no_local_secret_needed(
 
     with pytest.raises(ConfigError, match=r"main\.key"):
         preflight.check_secrets(live)
+
+
+def test_a_wallet_needs_the_files_of_its_venue_and_no_others(make_settings: MakeSettings) -> None:
+    venues = {"main": "polymarket", "own": "exchange", "coins": "ccxt"}
+    wallets = tuple(Wallet(name=name, venue=venue) for name, venue in venues.items())
+    settings = make_settings(wallets=wallets, ccxt=(CcxtVenue(),))
+
+    assert {path.name for path, _ in preflight.secret_files(settings)} == {
+        "main.key",
+        "main.gateway.creds",
+        "main.user_data.creds",
+        "coins.gateway.creds",
+        "coins.user_data.creds",
+        "polymarket_sim.secret",
+    }
 
 
 def test_a_venue_url_that_names_another_address_is_refused(make_settings: MakeSettings) -> None:

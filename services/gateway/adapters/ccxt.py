@@ -395,7 +395,7 @@ def load_credentials(settings: Settings, venue: str) -> dict[str, ApiCredentials
     for wallet in settings.wallets:
         if wallet.venue == venue:
             file = settings.paths.secrets_dir / f"{wallet.name}.gateway.creds"
-            found[wallet.name] = parse_api_credentials(read_secret(file, field="API credentials"), str(file))
+            found[wallet.name] = parse_api_credentials(read_secret(file, field="file of API credentials"), str(file))
     return found
 
 

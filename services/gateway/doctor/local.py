@@ -129,7 +129,7 @@ def _credentials(settings: Settings, row: Wallet, signer: Signer | None) -> tupl
     for process in CREDS_READERS:
         file = settings.paths.secrets_dir / f"{row.name}.{process}.creds"
         try:
-            creds, address = parse_credentials(read_secret(file, field="API credentials"), str(file))
+            creds, address = parse_credentials(read_secret(file, field="file of API credentials"), str(file))
         except ConfigError as error:
             fix = _said_fix(error) or DERIVE.format(wallet=row.name)
             findings.append(about.fail(Code.CREDENTIALS, str(error), fix))
