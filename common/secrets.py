@@ -49,7 +49,7 @@ def _check_private(path: Path, info: os.stat_result, field: str) -> None:
     if info.st_uid != os.geteuid():
         raise ConfigError(str(path), f"the {field} belongs to another user: chown it to the user that runs polyexec")
     if stat.S_IMODE(info.st_mode) & 0o077:
-        raise ConfigError(str(path), f"the {field} can be read by others: chmod 600 {path.name}")
+        raise ConfigError(str(path), f"the {field} can be read by others: chmod 600 {path}")
 
 
 def write_secret(path: Path, content: bytes) -> None:

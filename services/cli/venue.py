@@ -28,10 +28,14 @@ def _venue() -> None:
 @app.command("check")
 def venue_check(
     *,
-    name: Annotated[str, typer.Argument(help="polymarket, exchange, ccxt, a venue of [[ccxt]], or template.")],
+    name: Annotated[
+        str, typer.Argument(help="polymarket, exchange, ccxt, the name of a ccxt venue of the settings, or template.")
+    ],
     market: Annotated[str, typer.Option("--market", help="Only this market: slug, condition id or token id.")] = "",
     wallet: Annotated[str, typer.Option("--wallet", help="Trade with this wallet of the settings.")] = "",
-    budget: Annotated[str, typer.Option("--budget", help="Money one case may spend at most, e.g. 20.")] = "0",
+    budget: Annotated[
+        str, typer.Option("--budget", help="Money one case may spend at most, e.g. 20; 0 is the kit's own limit.")
+    ] = "0",
     real_money: Annotated[
         bool, typer.Option("--yes-spend-real-money", help="Needed for a venue that is not on this machine.")
     ] = False,

@@ -33,6 +33,7 @@ TYPE_NAMES: Final = {
 }
 NEG_RISK_ADAPTER: Final = "0xd91E80cF2E7be2e162c6513ceD06f1dD0dA35296"
 DERIVE: Final = "scripts/polyexec doctor --derive --wallet {wallet}"
+ELSEWHERE: Final = "look at GEOBLOCK above; try another network"
 DEPOSIT_FLOW: Final = "deposit wallet flow"
 MODES: Final = frozenset(
     {
@@ -173,6 +174,9 @@ def geoblock_finding(answer: Answer) -> Finding:
 def api_key_finding(wallet: str, answer: Answer, key: str) -> Finding:
     about = About(wallet)
     fix = DERIVE.format(wallet=wallet)
+    if answer.status == 403 and _decoded(answer) is None:
+        text = f"something in front of the venue refuses us: HTTP 403 with a web page ({_excerpt(answer)})"
+        return about.fail(Code.API_KEY, text, ELSEWHERE)
     if answer.status in (401, 403):
         return about.fail(Code.API_KEY, f"the venue refuses the API credentials ({_excerpt(answer)})", fix)
     value = _decoded(answer)
@@ -335,7 +339,7 @@ def _refused(about: About, code: Code, what: str, reason: Reason, message: str) 
         return about.fail(code, text, "wait: polyexec goes on by itself when the venue does")
     if reason is Reason.VENUE_BLOCKED:
         text = f"something in front of the venue answered {what} ({said})"
-        return about.fail(code, text, "look at GEOBLOCK above; try another network")
+        return about.fail(code, text, ELSEWHERE)
     if reason is Reason.VENUE_RATE_LIMIT:
         return about.warn(code, f"{what} was refused: too many requests ({said})", "wait a minute")
     if reason is Reason.VENUE_AUTH:
@@ -350,6 +354,8 @@ def _fix_of_auth(message: str, wallet: str) -> str:
         return "the venue has restricted this account: ask its support"
     if "invalid signature" in told:
         return "signature_type, funder, polymarket.chain_id and protocol_version must fit: see FUNDER and VERSION above"
+    if "region" in told:
+        return "run polyexec where the venue takes orders: see GEOBLOCK above"
     return DERIVE.format(wallet=wallet)
 
 

@@ -167,6 +167,8 @@ def test_the_geo_block_is_asked_where_the_venue_tells_it(clob: str, url: str) ->
         (answer(200, {"apiKeys": ["k"]}), Level.OK, ""),
         (answer(200, {"apiKeys": ["another"]}), Level.WARN, "--derive"),
         (answer(401, {"error": "Unauthorized/Invalid api key"}), Level.FAIL, "--derive --wallet main"),
+        (answer(403, {"error": "address banned"}), Level.FAIL, "--derive --wallet main"),
+        (Answer(403, b"<html>Attention Required! | Cloudflare</html>"), Level.FAIL, "another network"),
         (answer(500), Level.WARN, ""),
     ],
 )
@@ -292,6 +294,7 @@ def test_a_cancel_that_changes_nothing_shows_what_the_venue_takes(status: int, b
         (400, "order_version_mismatch", Level.FAIL, "protocol_version"),
         (400, "'0x1' address banned", Level.FAIL, "support"),
         (400, "'0x1' address in closed only mode", Level.FAIL, "support"),
+        (403, "Trading restricted in your region, please refer to available regions", Level.FAIL, "GEOBLOCK"),
         (401, "Unauthorized/Invalid api key", Level.FAIL, "--derive"),
         (425, "matching engine restarting", Level.FAIL, "wait"),
         (
