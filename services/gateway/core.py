@@ -47,8 +47,9 @@ TOMBSTONES_MAX = 100_000
 """Cancelled orders whose place may still arrive; above it the oldest is forgotten (the executor fences as well)."""
 SWEEP_HOLD_NS = 40 * MS
 """A wallet-wide cancel waits this long for places in flight to be answered: it would not catch them (section 7)."""
-
-
+SWEEP_PATIENCE_NS = 1_000 * MS
+"""It waits this long when cancels by id went ahead of it. What it misses is cancelled by id, and the debt it leaves in
+the venue's bucket makes that slow."""
 SWEEP_FLIGHT_NS = 500 * MS
 """While a wallet-wide cancel is on its way (at most this long) cancels by id wait: it does their work, and what it
 cancels leaves the venue's bucket in a debt that would refuse them."""
@@ -174,6 +175,8 @@ class Admission:
         """Wallets with a wallet-wide cancel on its way, and until when that holds the others."""
         self._parts: Counter[str] = Counter()
         """Cancels by id on their way, by wallet."""
+        self._part_ns: dict[str, int] = {}
+        """When the last of them left."""
         self._places: dict[str, Job] = {}
         self._late: list[tuple[int, int, Job]] = []
         self._numbers = count()
@@ -327,12 +330,14 @@ class Admission:
 
     def _take_part(self, job: Job, cancel: Cancel, now: int) -> list[Job]:
         """One request of a cancel: as many orders as budget and venue allow in one call."""
-        if self._sweeps.waiting(cancel.wallet):
-            return []  # the wallet-wide call that waits does the rest
+        free = self._limiter.cancels_free(cancel.wallet, now)
+        if sweeps := self._sweeps.waiting(cancel.wallet):
+            free -= 1  # which the wallet-wide call needs itself
+            if free < 1 or not self._waits_for_places(sweeps[0], now):
+                return []  # it does the rest
         if now < (until := self._sweeping.get(cancel.wallet, 0)):
             self._wake_at(Kind.CANCEL, until)
             return []
-        free = self._limiter.cancels_free(cancel.wallet, now)
         size = max(1, min(free, self._cancel_batch_max, len(job.left)))
         wait_ns = self._limiter.take(cancel, size, now)
         if wait_ns:
@@ -341,6 +346,7 @@ class Admission:
         ids, job.left = job.left[:size], job.left[size:]
         job.asking += 1
         self._parts[cancel.wallet] += 1
+        self._part_ns[cancel.wallet] = now
         if not job.left:
             self._queues[Kind.CANCEL].end(job)
         part = msgspec.structs.replace(cancel, venue_order_ids=ids)
@@ -351,7 +357,9 @@ class Admission:
 
         The venue's call would miss the places, and the debt it leaves would refuse cancels that it overtakes.
         """
-        until = job.since_ns + SWEEP_HOLD_NS
+        last = self._part_ns.get(job.wallet)
+        ahead = last is not None and last > job.since_ns - SWEEP_HOLD_NS
+        until = job.since_ns + (SWEEP_PATIENCE_NS if ahead else SWEEP_HOLD_NS)
         if now >= until:
             return False
         places = any(place.wallet == job.wallet and not place.waits for place in self._places.values())

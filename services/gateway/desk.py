@@ -229,7 +229,7 @@ class VenueDesk:
             self._admission.done(job, result, self._mono_ns())
         self._start(kind)
         if kind is Kind.PLACE and self._admission.sweeps_wait:
-            self._start(Kind.CANCEL)  # one may have waited for this place
+            self._start(Kind.CANCEL)  # it may have waited for this place
 
     def _log(self, job: Job, result: SingleResult) -> None:
         self._edge.counters["actions_processed"] += 1
