@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import tomllib
 from collections.abc import Iterable
 from enum import StrEnum
@@ -441,12 +442,20 @@ def load_settings(file: Path | None = None) -> Settings:
     except ValidationError as error:
         first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
         key = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
+        message = _in_words(first["type"], first.get("ctx", {}), first["msg"])
         if not key:
             key, _, message = message.partition(": ")
         if first["type"] == "extra_forbidden":
             message = f"no such setting (in {path.name} or the environment)"
         raise ConfigError(key, message) from None
+
+
+def _in_words(kind: str, context: dict[str, Any], message: str) -> str:
+    """A pattern that is a list of words is shown as that list."""
+    words = str(context.get("pattern", "")).removeprefix("^(").removesuffix(")$")
+    if kind == "string_pattern_mismatch" and re.fullmatch(r"\w+(\|\w+)+", words):
+        return f"must be one of {', '.join(words.split('|'))}"
+    return message.removeprefix("Value error, ")
 
 
 def _add_policy_file(values: dict[str, Any], settings_file: Path) -> None:

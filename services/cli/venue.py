@@ -34,7 +34,7 @@ def venue_check(
     market: Annotated[str, typer.Option("--market", help="Only this market: slug, condition id or token id.")] = "",
     wallet: Annotated[str, typer.Option("--wallet", help="Trade with this wallet of the settings.")] = "",
     budget: Annotated[
-        str, typer.Option("--budget", help="Money one case may spend at most, e.g. 20; 0 is the kit's own limit.")
+        str, typer.Option("--budget", help="Money one case may spend at most, e.g. 20; 0 is a part of the cash.")
     ] = "0",
     real_money: Annotated[
         bool, typer.Option("--yes-spend-real-money", help="Needed for a venue that is not on this machine.")

@@ -109,6 +109,13 @@ def test_relations_between_accounts_and_wallets_hold(tmp_path: Path) -> None:
         load_settings(file)
 
 
+def test_a_word_that_is_none_of_a_list_is_answered_with_the_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POLYEXEC_GATEWAY__ON_SHUTDOWN", "cancel")
+
+    with pytest.raises(ConfigError, match=r"gateway\.on_shutdown: must be one of leave, cancel_all"):
+        load_settings()
+
+
 def test_a_signer_runs_when_the_keys_have_a_process_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "signer" not in load_settings(DEMO).processes
     monkeypatch.setenv("POLYEXEC_GATEWAY__SIGNER", "process")

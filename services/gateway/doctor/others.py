@@ -12,6 +12,7 @@ from common.fixed import format_micros
 from common.messages import QueryBalances
 from common.settings import Settings, Wallet
 from common.types import Outcome
+from common.venues.capabilities import VenueKind, kind_of
 from services.gateway.doctor import polymarket as judge
 from services.gateway.doctor.findings import About, Code, Finding
 from services.gateway.port import Adapter
@@ -33,7 +34,8 @@ async def adapter_findings(adapter: Adapter, wallet: str) -> list[Finding]:
     before_ns = time.time_ns()
     health = await adapter.health()
     if not health.ok:
-        fix = "is the group running (scripts/start_all.sh)? else look at the network and the venue's URL"
+        ours = kind_of(adapter.venue) is VenueKind.EXCHANGE
+        fix = "scripts/start_all.sh starts it" if ours else "look at the network, and at the url of its row in [[ccxt]]"
         return [about.fail(Code.ADAPTER, f"{adapter.venue} does not answer: {health.text}", fix)]
     found = [about.ok(Code.ADAPTER, f"{adapter.venue} answers")]
     if health.clock_ns:
