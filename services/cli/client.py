@@ -413,7 +413,12 @@ class Client:
         """Every order of a cancel-all, however many they are."""
         stories = []
         for order_id in order_ids:
-            order = self.order(account, order_id)
+            try:
+                order = self.order(account, order_id)
+            except Refusal as refusal:
+                if refusal.code is not Reason.ORDER_NOT_FOUND:
+                    raise
+                continue  # of an account that left the settings: the sweep counts it
             stories.append(self.follow(order, is_ended, max(0.0, deadline - self._clock())))
         return stories
 

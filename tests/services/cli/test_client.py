@@ -298,6 +298,25 @@ def test_cancel_all_sorts_orders_by_how_they_ended() -> None:
     assert clock.now < SWEEP_S + 0.1
 
 
+def test_an_order_that_is_not_shown_does_not_hide_what_became_of_the_others() -> None:
+    def script(body: Message) -> Answer:
+        if isinstance(body, CancelAll):
+            return CancelAccepted(body.command_id, ["o-1", "o-2"], [])
+        if isinstance(body, GetSweep):
+            return SweepReport(body.request_id, sweep_view("CANCELLING", command_id=body.of_command))
+        assert isinstance(body, GetOrder)
+        if body.order_id == "o-1":  # of an account that left the settings
+            raise Refusal(Reason.ORDER_NOT_FOUND, "there is no order 'o-1'", "order_id")
+        return OrdersReport(body.request_id, [order(Status.CANCELLED, order_id="o-2")])
+
+    client, _, _ = client_of(script)
+
+    outcome = client.cancel_all("", "", NOW_NS, 0.0)
+
+    assert [row.order_id for row in outcome.cancelled] == ["o-2"]
+    assert not outcome.verified
+
+
 def sweeps(*phases: str) -> Script:
     """An executor whose cancel-all of o-1 goes through these phases, the last for ever."""
     left = list(phases)
