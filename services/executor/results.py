@@ -267,7 +267,7 @@ def on_cancel_result(desk: Desk, result: CancelResult) -> None:
         if order.cancel_action == result.action_id:
             order.cancel_action = ""
         venue_order_id = order.venue_order_id.lower()
-        if result.outcome is Outcome.DONE and venue_order_id in canceled:
+        if venue_order_id in canceled:  # said by the venue, whatever became of other parts of this cancel
             order.heard_ns = desk.now.wall_ns
             _canceled(desk, order)
         else:

@@ -126,7 +126,7 @@ def jobs_of(action: Action, seq: int, repeat: bool, wall_ns: int, now: int) -> l
 
 
 def merged(action_id: str, answers: Sequence[CancelResult]) -> CancelResult:
-    """The parts of one cancel as one result: DONE only when each was; the worst gives code and pause."""
+    """The parts of one cancel as one result: DONE only when each was; the worst gives the code."""
     rank = (Outcome.UNKNOWN, Outcome.REFUSED, Outcome.DONE)
     worst = min(answers, key=lambda answer: rank.index(answer.outcome))
     not_canceled: dict[str, str] = {}
@@ -137,6 +137,7 @@ def merged(action_id: str, answers: Sequence[CancelResult]) -> CancelResult:
         action_id=action_id,
         canceled=[order_id for answer in answers for order_id in answer.canceled],
         not_canceled=not_canceled,
+        retry_after_ms=max(answer.retry_after_ms for answer in answers),
         timings=min((answer.timings for answer in answers), key=lambda times: times.sent_ns or 1 << 63),
     )
 
@@ -202,7 +203,9 @@ def not_sent_result(job: Job, why: tuple[Reason, str]) -> SingleResult:
 
 
 def refused(job: Job, refusal: Refusal) -> SingleResult:
-    return result_without_venue(job.action, Outcome.REFUSED, refusal.code, refusal.message, job.received_ns)
+    """Of a repeat an earlier life may have sent a copy, whatever we think of the order now."""
+    outcome = Outcome.UNKNOWN if job.repeat else Outcome.REFUSED
+    return result_without_venue(job.action, outcome, refusal.code, refusal.message, job.received_ns)
 
 
 def result_without_venue(

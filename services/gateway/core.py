@@ -11,14 +11,14 @@ from __future__ import annotations
 import heapq
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
-from itertools import count
+from itertools import count, islice
 from typing import Protocol
 
 import msgspec
 
 from common.effects import Origin
 from common.errors import Refusal
-from common.messages import Cancel, CancelResult, CancelWallet, Place, PlaceBatchResult, PlaceResult
+from common.messages import Cancel, CancelResult, CancelWallet, Place, PlaceBatch, PlaceBatchResult, PlaceResult
 from common.reasons import Reason
 from common.types import Outcome
 from services.gateway.actions import (
@@ -47,9 +47,11 @@ TOMBSTONES_MAX = 100_000
 """Cancelled orders whose place may still arrive; above it the oldest is forgotten (the executor fences as well)."""
 SWEEP_HOLD_NS = 40 * MS
 """A wallet-wide cancel waits this long for places in flight to be answered: it would not catch them (section 7)."""
+SWEEP_FLYING_NS = 250 * MS
+"""And this long when cancels by id went ahead of it: what it misses is cancelled by id, and the debt it leaves in the
+venue's bucket makes that slow."""
 SWEEP_PATIENCE_NS = 1_000 * MS
-"""It waits this long when cancels by id went ahead of it. What it misses is cancelled by id, and the debt it leaves in
-the venue's bucket makes that slow."""
+"""It waits this long for cancels by id that went ahead of it."""
 SWEEP_FLIGHT_NS = 500 * MS
 """While a wallet-wide cancel is on its way (at most this long) cancels by id wait: it does their work, and what it
 cancels leaves the venue's bucket in a debt that would refuse them."""
@@ -155,6 +157,8 @@ class Admission:
         gate: Gate | None = None,
         cancel_batch_max: int = 1000,
         prepare: Callable[[Place], Prepared] | None = None,
+        *,
+        place_batch_max: int = 15,
     ) -> None:
         """`prepare` reads a pinned order (the adapter's; without one nothing is known to be post-only)."""
         self.counters: Counter[str] = Counter()
@@ -164,6 +168,7 @@ class Admission:
         self._limiter = limiter or NoLimits()
         self._gate = gate or Open()
         self._cancel_batch_max = cancel_batch_max
+        self._place_batch_max = place_batch_max
         self._prepare = prepare
         self._queues: dict[Kind, _Queue] = {kind: _Queue() for kind in Kind}
         self._sweeps = _Queue()
@@ -205,6 +210,9 @@ class Admission:
             self.counters["actions_in_flight_again"] += 1
             return
         jobs = jobs_of(action, origin.seq, repeat or known is not None, wall_ns, now)
+        if isinstance(action, PlaceBatch) and not jobs:
+            self._end_action(PlaceBatchResult(action.action_id, []))
+            return
         if self._has_no_room(kind_of(action), jobs):
             return
         self._open.add(action.action_id)
@@ -289,7 +297,7 @@ class Admission:
             case CancelWallet() if self._waits_for_places(job, now):
                 return []
         taken = self._charged([job], now)
-        if taken and isinstance(job.action, CancelWallet):
+        if taken and _is_whole(job.action):
             self._sweeping[job.wallet] = now + SWEEP_FLIGHT_NS
         return taken
 
@@ -315,7 +323,8 @@ class Admission:
         if job.batch is None or job.repeat or job.fenced:
             return [job]
         waiting = self._queues[Kind.PLACE].waiting(job.wallet)
-        return [leg for leg in waiting if leg.batch is job.batch and not (leg.repeat or leg.fenced)]
+        legs = (leg for leg in waiting if leg.batch is job.batch and not (leg.repeat or leg.fenced))
+        return list(islice(legs, self._place_batch_max))
 
     def _charged(self, jobs: list[Job], now: int) -> list[Job]:
         """These jobs, taken from their queue, when the budget has room for them."""
@@ -331,9 +340,12 @@ class Admission:
     def _take_part(self, job: Job, cancel: Cancel, now: int) -> list[Job]:
         """One request of a cancel: as many orders as budget and venue allow in one call."""
         free = self._limiter.cancels_free(cancel.wallet, now)
-        if sweeps := self._sweeps.waiting(cancel.wallet):
+        sweep = next((job for job in self._sweeps.waiting(cancel.wallet) if _is_whole(job.action)), None)
+        # One that waits for longer than what is in flight has no budget: cancels by id have one of their own.
+        if sweep is not None and now < (late := self._held_until(sweep) + MS):
             free -= 1  # which the wallet-wide call needs itself
-            if free < 1 or not self._waits_for_places(sweeps[0], now):
+            if free < 1 or not self._waits_for_places(sweep, now):
+                self._wake_at(Kind.CANCEL, late)
                 return []  # it does the rest
         if now < (until := self._sweeping.get(cancel.wallet, 0)):
             self._wake_at(Kind.CANCEL, until)
@@ -357,16 +369,21 @@ class Admission:
 
         The venue's call would miss the places, and the debt it leaves would refuse cancels that it overtakes.
         """
-        last = self._part_ns.get(job.wallet)
-        ahead = last is not None and last > job.since_ns - SWEEP_HOLD_NS
-        until = job.since_ns + (SWEEP_PATIENCE_NS if ahead else SWEEP_HOLD_NS)
-        if now >= until:
-            return False
-        places = any(place.wallet == job.wallet and not place.waits for place in self._places.values())
-        if not (places or self._parts[job.wallet]):
-            return False
-        self._wake_at(Kind.CANCEL, until)
-        return True
+        until = self._held_until(job)
+        if self._parts[job.wallet] and now < until:
+            self._wake_at(Kind.CANCEL, until)
+            return True
+        flying = min(until, job.since_ns + SWEEP_FLYING_NS)
+        if now < flying and any(place.wallet == job.wallet and not place.waits for place in self._places.values()):
+            self._wake_at(Kind.CANCEL, flying)
+            return True
+        return False
+
+    def _held_until(self, sweep: Job) -> int:
+        """It is held for a moment only, unless cancels by id have gone ahead of it."""
+        last = self._part_ns.get(sweep.wallet)
+        ahead = last is not None and last > sweep.since_ns - SWEEP_HOLD_NS
+        return sweep.since_ns + (SWEEP_PATIENCE_NS if ahead else SWEEP_HOLD_NS)
 
     def _wake_at(self, kind: Kind, at: int) -> None:
         self._wake[kind] = min(self._wake[kind] or at, at)
@@ -410,7 +427,8 @@ class Admission:
             self._part_done(job.parent, result)
             return
         if isinstance(job.action, CancelWallet) and isinstance(result, CancelResult):
-            self._sweeping.pop(job.wallet, None)
+            if _is_whole(job.action):
+                self._sweeping.pop(job.wallet, None)
             self._limiter.cancelled(job.wallet, len(result.canceled), now)
             self._spare(job.wallet, result)
         self._finish(job, result)
@@ -520,6 +538,10 @@ class Admission:
         for wallet in [name for name, covers in self._wallet_fences.items() if covers < seq]:
             del self._wallet_fences[wallet]
         self._last_seq = max(self._last_seq, seq)
+
+
+def _is_whole(action: Single) -> bool:
+    return isinstance(action, CancelWallet) and not (action.condition_id or action.token_id)
 
 
 def _is_open_ended(result: PlaceResult | PlaceBatchResult) -> bool:

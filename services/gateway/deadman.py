@@ -18,6 +18,8 @@ LIFE_NS: Final = 10_000 * MS
 MARGIN_NS: Final = 1_000 * MS
 """Whether a beat counts is decided at the venue: for us its life ends this much earlier."""
 EXECUTOR_SILENT_NS: Final = 3_000 * MS
+RIVAL_NS: Final = 3 * LIFE_NS
+"""Another owner's beats keep our orders alive when our executor is dead: no places until it was quiet so long."""
 
 
 class DeadMan:
@@ -31,6 +33,10 @@ class DeadMan:
         self._sent = 0
         self._waiting = False
         self._trouble = ""
+        self._certain = False
+        """The venue's last word on the chain reached us: nobody but another owner can have moved it on since."""
+        self._rival = 0
+        """When another owner's id was met last; 0 for never."""
 
     def next_beat(self, executor_age_ns: int, now: int) -> str | None:
         """The id to beat with now ("" begins a chain), or None. Every beat needs one of the three answers below."""
@@ -41,12 +47,15 @@ class DeadMan:
 
     def accepted(self, next_id: str, now: int) -> None:
         self._waiting, self._trouble = False, ""
-        self._id, self._accepted = next_id, self._sent
+        self._id, self._accepted, self._certain = next_id, self._sent, True
         self._due = max(now, self._sent + INTERVAL_NS)
 
     def refused(self, expected_id: str, text: str, now: int) -> None:
         """`expected_id`: the id the venue wants instead, "" when it did not say."""
         self._waiting = False
+        if self._certain and expected_id and now - self._accepted < LIFE_NS:
+            self._rival = now
+        self._certain = False
         fresh = bool(expected_id) and expected_id != self._id
         self._trouble = "" if fresh else text
         self._id = expected_id
@@ -54,7 +63,7 @@ class DeadMan:
 
     def failed(self, text: str, now: int) -> None:
         """No answer: it may have been accepted, then the next refusal names the id to go on with."""
-        self._waiting = False
+        self._waiting = self._certain = False
         self._trouble = text
         self._due = now + RETRY_NS
 
@@ -62,6 +71,8 @@ class DeadMan:
         """Why no place may leave, "" when one may. Before the first beat there is nothing to be wrong yet."""
         if executor_age_ns > EXECUTOR_SILENT_NS:
             return f"the executor was not heard for {executor_age_ns // MS} ms"
+        if self._rival and now - self._rival < RIVAL_NS:
+            return "another process beats for this API key: only one may, end the other"
         if self._accepted and now - self._accepted > LIFE_NS - MARGIN_NS:
             return (
                 f"the venue took no heartbeat for {(now - self._accepted) // MS} ms: {self._trouble or 'none was due'}"

@@ -15,6 +15,7 @@ from random import Random
 from common.backoff import ExponentialBackoff
 from common.edge import Edge
 from common.effects import Origin
+from common.errors import Refusal
 from common.messages import (
     Cancel,
     CancelResult,
@@ -44,6 +45,7 @@ from services.gateway.actions import (
     kind_of,
     may_send,
     not_sent_result,
+    refused,
     result_without_venue,
 )
 from services.gateway.core import Admission, Limit, Limiter
@@ -53,6 +55,8 @@ from services.gateway.port import Adapter, Health, Prepared
 CANCELS_IN_FLIGHT = 32
 QUERIES_IN_FLIGHT = 8
 CANCELS_WAITING = 10_000
+STOP_AGAIN_S = 0.2
+"""Between two rounds of the cancel at an orderly end."""
 WARM_S = 20.0
 """Idle connections are used this often, so that an order does not pay for a handshake."""
 SKEW_WARN_NS = 2_000_000_000
@@ -107,6 +111,7 @@ class VenueDesk:
             self.modes,
             adapter.capabilities.cancel_batch_max,
             adapter.prepare,
+            place_batch_max=adapter.capabilities.place_batch_max,
         )
         self._told = Mode.NORMAL
         self._mode_count = 0
@@ -147,15 +152,15 @@ class VenueDesk:
 
     def on_action(self, action: Action, origin: Origin, repeat: bool) -> None:
         if action.wallet not in self._wallets:
-            self._refuse_wallet(action)
+            self._refuse_wallet(action, repeat)
             return
         self._admission.accept(action, origin, repeat, self._wall_ns(), self._mono_ns())
         self._flush()
         self._start(kind_of(action))
 
-    def _refuse_wallet(self, action: Action) -> None:
+    def _refuse_wallet(self, action: Action, repeat: bool) -> None:
         text = f"the gateway holds no key of the wallet {action.wallet[:40]!r} of {self.venue}"
-        self._tell(action.action_id, refusal_of(action, Reason.WALLET_NOT_READY, text))
+        self._tell(action.action_id, refusal_of(action, Reason.WALLET_NOT_READY, text, repeat))
 
     def announce(self) -> None:
         """Tell the executor (again) which wallets it may pin orders for, and what the venue takes."""
@@ -319,9 +324,13 @@ class VenueDesk:
         """The legs that may go, as one request; the others have their results already."""
         results: dict[str, SingleResult] = {}
         leaving: list[tuple[Job, Prepared]] = []
-        for job in jobs:
-            known: SingleResult | None = await self._before_repeat(job) if job.repeat else None
-            known = known or self._forbidden(job)
+        if len(jobs) == 1:
+            readied = [await self._readied(jobs[0])]
+        else:
+            readied = await asyncio.gather(*(self._readied(job) for job in jobs))
+        # Nothing is awaited from here until the request is written: what came meanwhile still counts.
+        for job, ended in zip(jobs, readied, strict=True):
+            known = ended or self._forbidden(job)
             if known is not None:
                 results[job.action.action_id] = known
             else:
@@ -330,9 +339,21 @@ class VenueDesk:
         if leaving:
             for result in await self._send(leaving):
                 results[result.action_id] = result
-        else:
-            self.modes.not_left()
+        if _takers(jobs) and all(row.maker_only for _, row in leaving):
+            self.modes.not_left()  # let through as one that may take, but nothing that may take left
         return [results[job.action.action_id] for job in jobs]
+
+    async def _readied(self, job: Job) -> SingleResult | None:
+        """Everything that takes time: a repeat's look-up, the signature. Its end, if that is one."""
+        known: SingleResult | None = await self._before_repeat(job) if job.repeat else None
+        if known is None and job.prepared is not None and job.prepared.ready is not None:
+            if (known := self._forbidden(job)) is not None:
+                return known
+            try:
+                await job.prepared.ready()
+            except Refusal as refusal:
+                return refused(job, refusal)
+        return known
 
     def _forbidden(self, job: Job) -> SingleResult | None:
         """The end of a place that may not leave (any more), None when it may."""
@@ -389,28 +410,46 @@ class VenueDesk:
 
     # --- the end ---
 
-    async def cancel_everything(self) -> str:
-        """Cancel all orders of all wallets and ask until none is listed; what is left, "" for nothing."""
-        left: list[str] = []
-        for ready in self.adapter.wallets():
-            at = f"stop:{self._wall_ns()}"
-            listed = await self.adapter.open_orders(QueryOpenOrders(at, self.venue, ready.wallet))
-            if self.adapter.capabilities.cancel_wallet:
-                await self.adapter.cancel_wallet(CancelWallet(at, self.venue, ready.wallet), self._wall_ns())
-            else:
-                ids = [order.venue_order_id for order in listed.orders]
-                await self.adapter.cancel(Cancel(at, self.venue, ready.wallet, ids), self._wall_ns())
-            after = await self.adapter.open_orders(QueryOpenOrders(at, self.venue, ready.wallet))
-            if after.outcome is not Outcome.DONE or not after.complete:
-                left.append(f"{ready.wallet}: {after.text or 'the list is incomplete'}")
-            elif after.orders:
-                left.append(f"{ready.wallet}: {len(after.orders)} orders still listed")
-        return "; ".join(left)
+    async def cancel_everything(self, until_ns: int) -> str:
+        """Cancel all orders of all wallets until none is listed and no place is in flight any more, or until then
+        (monotonic); what is left, "" for nothing. Whoever calls sees to it that no more places leave."""
+        wallets = [ready.wallet for ready in self.adapter.wallets()]
+        left = await asyncio.gather(*(self._cancel_all_of(wallet, until_ns) for wallet in wallets))
+        return "; ".join(f"{wallet}: {text}" for wallet, text in zip(wallets, left, strict=True) if text)
+
+    async def _cancel_all_of(self, wallet: str, until_ns: int) -> str:
+        """Again and again: a cancel does not catch a place that is on its way."""
+        while True:
+            in_flight = self._admission.depth()[f"{Kind.PLACE.value}s_in_flight"]
+            left = await self._cancel_once(wallet)
+            if not (left or in_flight) or self._mono_ns() >= until_ns:
+                return left or (f"{in_flight} places have no answer" if in_flight else "")
+            await asyncio.sleep(STOP_AGAIN_S)
+
+    async def _cancel_once(self, wallet: str) -> str:
+        """One call, and what is listed after it. Without a call for everything the list comes first."""
+        at, ask = f"stop:{self._wall_ns()}", self.adapter.open_orders
+        if self.adapter.capabilities.cancel_wallet:
+            await self.adapter.cancel_wallet(CancelWallet(at, self.venue, wallet), self._wall_ns())
+        else:
+            listed = await ask(QueryOpenOrders(at, self.venue, wallet))
+            ids = [order.venue_order_id for order in listed.orders]
+            await self.adapter.cancel(Cancel(at, self.venue, wallet, ids), self._wall_ns())
+        after = await ask(QueryOpenOrders(at, self.venue, wallet))
+        if after.outcome is not Outcome.DONE or not after.complete:
+            return after.text or "the list is incomplete"
+        return f"{len(after.orders)} orders still listed" if after.orders else ""
 
 
-def refusal_of(action: Action, code: Reason, text: str) -> Message:
-    """The refusal of any action, in the shape its asker waits for."""
+def _takers(jobs: Sequence[Job]) -> bool:
+    """Whether these were let through as a place that may take (repeats are not: they meet the mode later)."""
+    return any(not (job.repeat or (job.prepared is not None and job.prepared.maker_only)) for job in jobs)
+
+
+def refusal_of(action: Action, code: Reason, text: str, repeat: bool) -> Message:
+    """The refusal of any action, in the shape its asker waits for. A repeated place may have been sent before."""
+    outcome = Outcome.UNKNOWN if repeat and isinstance(action, Place | PlaceBatch) else Outcome.REFUSED
     if isinstance(action, PlaceBatch):
-        results = [result_without_venue(place, Outcome.REFUSED, code, text) for place in action.places]
+        results = [result_without_venue(place, outcome, code, text) for place in action.places]
         return PlaceBatchResult(action.action_id, [row for row in results if isinstance(row, PlaceResult)])
-    return result_without_venue(action, Outcome.REFUSED, code, text)
+    return result_without_venue(action, outcome, code, text)

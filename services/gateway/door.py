@@ -28,6 +28,8 @@ from services.gateway.modes import Mode
 from services.gateway.polymarket import BeatAnswer
 from services.gateway.port import Adapter
 
+BEAT_TIMEOUT_S = 1.5
+"""A beat that is lost must leave time for others: 5 s after the last one there are 5 s left."""
 BEAT_EVERY_S = 0.25
 """How often the dead-man chains look at the clock."""
 COUNTS_EVERY_S = 0.5
@@ -57,7 +59,11 @@ class Beats:
         heartbeat_id = self.chain.next_beat(executor_age_ns, mono_ns())
         if heartbeat_id is None:
             return
-        answer = await self._venue.beat(self._wallet, heartbeat_id)
+        try:
+            async with asyncio.timeout(BEAT_TIMEOUT_S):
+                answer = await self._venue.beat(self._wallet, heartbeat_id)
+        except TimeoutError:
+            answer = BeatAnswer(False, "", f"no answer within {BEAT_TIMEOUT_S:g} s", False)
         if answer.accepted:
             self._counters["beats_accepted"] += 1
             self.chain.accepted(answer.next_id, mono_ns())
@@ -88,6 +94,7 @@ class Gateway:
         self._halted = halted
         self._mono_ns = mono_ns
         self._heard_ns = 0
+        self._stopping = ""
         self.desks: dict[str, VenueDesk] = {}
         self._beats: dict[tuple[str, str], Beats] = {}
         for adapter, limiter in adapters:
@@ -129,24 +136,25 @@ class Gateway:
         edge.spawn(self._keep_counts(), "counts")
         if self._beats:
             edge.subscribe(EXECUTOR, TELEMETRY, _Unread())
-            edge.spawn(self._keep_beating(), "dead-man")
+            for beats in set(self._beats.values()):
+                edge.spawn(self._keep_beating(beats), "dead-man")
 
     async def close(self) -> None:
         """Carry out what the settings say of an orderly end, then let go of the venues."""
         if self._edge.settings.gateway.on_shutdown == "cancel_all":
-            try:
-                async with asyncio.timeout(STOP_S):
-                    await self._cancel_everything()
-            except TimeoutError:
-                self._edge.log.error("shutdown_cancel_all", left="not proven in time: look with `polyexec orders`")
+            self._stopping = "the gateway stops and cancels everything"
+            await asyncio.gather(*(self._cancel_everything(desk) for desk in self.desks.values()))
         for desk in self.desks.values():
             await desk.adapter.close()
 
-    async def _cancel_everything(self) -> None:
-        for desk in self.desks.values():
-            left = await desk.cancel_everything()
-            level = self._edge.log.error if left else self._edge.log.info
-            level("shutdown_cancel_all", venue=desk.venue, left=left or "nothing is open")
+    async def _cancel_everything(self, desk: VenueDesk) -> None:
+        try:
+            async with asyncio.timeout(STOP_S):
+                left = await desk.cancel_everything(self._mono_ns() + int(STOP_S * 0.8e9))
+        except TimeoutError:
+            left = "not proven in time: look with `polyexec orders`"
+        level = self._edge.log.error if left else self._edge.log.info
+        level("shutdown_cancel_all", venue=desk.venue, left=left or "nothing is open")
 
     def announce(self) -> None:
         """Tell the executor (again) what it has to know of every venue."""
@@ -176,7 +184,7 @@ class Gateway:
         if desk is None:
             known = ", ".join(self.desks) or "none"
             text = f"this gateway does not trade on {action.venue[:40]!r}; venues with wallets: {known}"
-            self._tell(action.action_id, refusal_of(action, Reason.UNKNOWN_VENUE, text))
+            self._tell(action.action_id, refusal_of(action, Reason.UNKNOWN_VENUE, text, repeat))
             return
         desk.on_action(action, origin, repeat)
 
@@ -190,16 +198,16 @@ class Gateway:
     def _conditions(self, venue: str, wallet: str) -> Conditions:
         beats = self._beats.get((venue, wallet))
         dead_man = beats.chain.trouble(self._executor_age_ns(), self._mono_ns()) if beats else ""
-        return Conditions(self._halted(), self.desks[venue].clock_trouble, dead_man)
+        return Conditions(self._halted() or self._stopping, self.desks[venue].clock_trouble, dead_man)
 
     def _executor_age_ns(self) -> int:
         heard = max(self._heard_ns, self._edge.heard_ns(EXECUTOR))
         return self._mono_ns() - heard
 
-    async def _keep_beating(self) -> None:
+    async def _keep_beating(self, beats: Beats) -> None:
+        """One chain: another that hangs does not hold it up."""
         while True:
-            age_ns = self._executor_age_ns()
-            await asyncio.gather(*(beats.keep(age_ns, self._mono_ns) for beats in set(self._beats.values())))
+            await beats.keep(self._executor_age_ns(), self._mono_ns)
             await asyncio.sleep(BEAT_EVERY_S)
 
     async def _keep_counts(self) -> None:

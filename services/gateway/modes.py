@@ -21,6 +21,8 @@ PROBE_FIRST_NS: Final = S
 PROBE_MAX_NS: Final = 30 * S
 POST_ONLY_NS: Final = 120 * S
 """How long a venue stays post-only after a restart, and when it does not say how long (a setting)."""
+PAUSE_MAX_NS: Final = 600 * S
+"""Nothing a venue says of itself keeps us from trying again for longer: resuming needs nobody."""
 FAILURES_MAX: Final = 5
 """Answers in a row that told nothing (timeouts, 5xx, other people's pages) before the venue is called DEGRADED."""
 
@@ -207,16 +209,21 @@ class VenueModes:
         said = _SAID.get(signal) is after
         if after is self.mode:
             if said and retry_after_ms:
-                self._until = now + retry_after_ms * MS
+                self._until = now + min(retry_after_ms * MS, PAUSE_MAX_NS)
             return
-        self._since = now
+        self._since, before = now, self.mode
         self.mode, self.text = after, text if said or signal is Signal.FAILING else ""
-        if signal is not Signal.TIME:
+        if signal is not Signal.TIME and not self._is_only_half_open(before, signal):
             # Of a trial that failed the next one waits longer.
             self._pause = min(2 * self._pause, PROBE_MAX_NS) if self._on_trial else PROBE_FIRST_NS
-        self._on_trial = False
+        self._on_trial, self._trying = self._is_only_half_open(before, signal), False
         pause = self._post_only_ns if after is Mode.POST_ONLY else self._pause
-        self._until = now + (retry_after_ms * MS or pause)
+        self._until = now + (min(retry_after_ms * MS, PAUSE_MAX_NS) or pause)
+
+    @staticmethod
+    def _is_only_half_open(before: Mode, signal: Signal) -> bool:
+        """A region may close places and serve cancels: after the block only a place shows whether places pass."""
+        return before is Mode.BLOCKED and signal is Signal.SERVED
 
     def _longer(self, now: int) -> None:
         self._pause = min(2 * self._pause, PROBE_MAX_NS)

@@ -69,7 +69,8 @@ NOBODYS_ID = "0x" + "00" * 32
 """An order id no order can have: a cancel of it changes nothing."""
 PAGES_MAX = 1000
 HELD_PAGE = 500
-_NOT_FOUND = re.compile(r"not found|can.?t be found", re.IGNORECASE)
+_NOT_FOUND = re.compile(r"\border (not found|can.?t be found)", re.IGNORECASE)
+"""Only of the order: a 404 of a router, a proxy or a market proves nothing."""
 _TEXT_MAX = 300
 
 
@@ -202,7 +203,7 @@ def batch_results(places: Sequence[Place], answer: Answer, timings: Timings) -> 
     if answer.status == 200:
         entries = _entries(answer.body)
         if len(entries) == len(places):
-            verdicts = [classify_place_entry(entry) for entry in entries]
+            verdicts = _by_position(places, [classify_place_entry(entry) for entry in entries])
         else:
             text = f"{len(entries)} answers for {len(places)} orders"
             verdicts = [_unreadable(text)] * len(places)
@@ -210,6 +211,19 @@ def batch_results(places: Sequence[Place], answer: Answer, timings: Timings) -> 
         verdicts = [classify_place(answer.status, answer.body, answer.retry_after)] * len(places)
     pairs = zip(places, verdicts, strict=True)
     return [_judged(place, verdict, answer, timings, resent=False) for place, verdict in pairs]
+
+
+def _by_position(places: Sequence[Place], verdicts: list[PlaceVerdict]) -> list[PlaceVerdict]:
+    """An entry that accepts another leg's order shows that positions say nothing: then only an id of its own does."""
+    owns = [_is_of(place, verdict) for place, verdict in zip(places, verdicts, strict=True)]
+    if all(own or verdict.outcome is not Outcome.DONE for own, verdict in zip(owns, verdicts, strict=True)):
+        return verdicts
+    other = _unreadable("the answers are not in the order of the orders")
+    return [verdict if own else other for own, verdict in zip(owns, verdicts, strict=True)]
+
+
+def _is_of(place: Place, verdict: PlaceVerdict) -> bool:
+    return verdict.venue_order_id.lower() == place.venue_order_id.lower()
 
 
 def _entries(body: bytes) -> list[object]:

@@ -9,7 +9,7 @@ docs/howto/add-a-venue.md.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from common.messages import (
@@ -64,6 +64,9 @@ class Prepared(NamedTuple):
     """What it can cost or bring at most, in micros."""
     payload: object = None
     """The adapter's own reading of the order."""
+    ready: Callable[[], Awaitable[None]] | None = None
+    """What takes time before the request can be written, as a signature from elsewhere. It is awaited before the last
+    look at cancels, deadline and halt. Raises Refusal: then nothing was or will be sent."""
 
 
 class Health(NamedTuple):

@@ -16,8 +16,10 @@ from typing import Final, NamedTuple
 import msgspec
 
 from common.errors import Refusal
+from common.ratelimit import NS_PER_S
 from common.reasons import Reason
 from common.types import Outcome
+from common.venues.polymarket.limits import retry_after_ns
 from common.venues.polymarket.wire import (
     CancelResult,
     Members,
@@ -25,12 +27,12 @@ from common.venues.polymarket.wire import (
     decode_json,
     parse_cancel_result,
     parse_order_reply,
-    read_int,
     read_text,
 )
 
 NO_ANSWER: Final = 0
-_ACCEPTED = frozenset({"live", "matched", "delayed", ""})
+_ENTERED = frozenset({"live", "matched", "delayed"})
+_ACCEPTED = _ENTERED | {""}
 _MESSAGE_MAX = 300
 
 
@@ -103,10 +105,12 @@ _TEXTS: Final[tuple[tuple[re.Pattern[str], Meaning], ...]] = tuple(
     (re.compile(pattern, re.IGNORECASE), meaning)
     for pattern, meaning in (
         # An earlier copy of these bytes arrived; whether it filled is open.
-        (r"is invalid\. duplicated", _open(Reason.DUPLICATE_ORDER)),
-        # These two may still enter the book or have entered it.
-        (r"order match delayed", _open()),
+        (r"is invalid\. duplicated|order_duplicated|order already exists", _open(Reason.DUPLICATE_ORDER)),
+        # These may still enter the book or have entered it; a leg of a batch says them with HTTP 200.
+        (r"order match delayed|order_delayed|delaying_order", _open()),
         (r"order timed out", _open()),
+        (r"could not insert order|could not run the execution|invalid_order_error|execution_error", _open()),
+        (r"there are no matching orders|rounding issues|has a discrepancy", _open()),
         (r"breaks minimum tick size rule", _refused(Reason.BAD_TICK, Retry.REFRESH)),
         (r"lower than the minimum", _refused(Reason.SIZE_TOO_SMALL)),
         (r"for a marketable (buy|sell) order", _refused(Reason.NOTIONAL_TOO_SMALL)),
@@ -251,15 +255,16 @@ def _reply_verdict(reply: OrderReply) -> PlaceVerdict:
 
 
 def _reply_meaning(reply: OrderReply) -> Meaning:
+    entered = reply.status in _ENTERED or bool(reply.making or reply.taking or reply.trade_ids)
     if reply.error:
         meaning = meaning_of_text(reply.error)
-        if meaning is not None:
+        if meaning is not None and not entered:
             return meaning
         # An unlisted text refuses for sure only when nothing else in the reply speaks of an order.
-        return _open() if reply.success and reply.order_id else _refused(Reason.VENUE_REFUSED)
+        return _open() if entered or reply.order_id else _refused(Reason.VENUE_REFUSED)
     if reply.success and reply.order_id and reply.status in _ACCEPTED:
         return Meaning(Outcome.DONE, Reason.OK, Retry.NONE)
-    if not reply.success and not reply.order_id:
+    if not reply.success and not reply.order_id and not entered:
         return _refused(Reason.VENUE_REFUSED)
     # "unmatched" may rest or be gone; a new status word or a half-empty reply may be anything.
     return _open()
@@ -330,8 +335,9 @@ def _text(members: Members, name: str) -> str:
 
 
 def _pause(members: Members, header: str) -> int:
-    """Seconds the venue asks to wait; 0 when it does not say, or not in whole seconds."""
-    try:
-        return read_int(members, "retry_after_seconds") or read_int({"header": header}, "header")
-    except Refusal:
-        return 0
+    """Seconds the venue asks to wait, begun ones count; 0 when it does not say. A date is the limits' to read."""
+    for said in (members.get("retry_after_seconds"), header):
+        found = retry_after_ns(str(said)) if said else None
+        if found:
+            return -(-found // NS_PER_S)
+    return 0

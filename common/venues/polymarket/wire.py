@@ -305,6 +305,8 @@ def parse_page(raw: bytes | str) -> Page:
     if isinstance(value, list):
         return Page(data=read_objects({"data": value}, "data"), next_cursor=END_CURSOR, count=len(value))
     members = members_of(value) if isinstance(value, Mapping) else members_of(raw)
+    if "data" not in members:
+        raise Refusal(Reason.BAD_REQUEST, "not a page of a list", "data")  # an error with HTTP 200 is no empty list
     data = read_objects(members, "data")
     cursor = read_text(members, "next_cursor", END_CURSOR) or END_CURSOR
     return Page(data, cursor, read_int(members, "limit"), read_int(members, "count"))

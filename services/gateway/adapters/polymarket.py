@@ -157,9 +157,12 @@ class PolymarketAdapter:
             self.renew()
         kinds = (Kind.PLACE, Kind.CANCEL) * WARM_CONNECTIONS
         answers = await asyncio.gather(*(self._time(kind) for kind in kinds))
-        return next((answer for answer in answers if not answer.ok), answers[0])
+        worst = next((answer for answer in answers if not answer.ok), answers[0])
+        # The slowest question ended later than this one: its difference to our clock is what holds.
+        return worst._replace(clock_ns=worst.clock_ns + self._wall_ns()) if worst.ok else worst
 
     async def _time(self, kind: Kind) -> Health:
+        """`clock_ns` is the venue's clock minus ours."""
         asked_ns = self._wall_ns()
         answer = await self._ask(kind, Request("GET", "/time", {}))
         if answer.status != 200:
@@ -174,7 +177,7 @@ class PolymarketAdapter:
             return Health(False, "GET /time was answered, but not with a time")
         # It counts in whole seconds: half a second on, and to the moment in the middle of our question.
         middle_ns = (asked_ns + self._wall_ns()) // 2
-        return Health(True, clock_ns=seconds * 10**9 + 500_000_000 + (self._wall_ns() - middle_ns))
+        return Health(True, clock_ns=seconds * 10**9 + 500_000_000 - middle_ns)
 
     async def probe(self) -> PlaceResult | CancelResult:
         wallet = next(iter(self._wallets.values()))
@@ -188,15 +191,14 @@ class PolymarketAdapter:
             raise Refusal(Reason.WALLET_NOT_READY, NO_WALLET.format(name=place.wallet[:40]), "wallet")
         pinned = checked_order(place, wallet)
         notional = pinned.maker_amount if pinned.side == 0 else pinned.taker_amount
-        return Prepared(place, pinned.post_only, notional, pinned)
+        order = _Order(pinned, wallet, place.venue_order_id)
+        return Prepared(place, pinned.post_only, notional, order, order.sign)
 
     async def place(self, prepared: Prepared, received_ns: int, *, resent: bool) -> PlaceResult:
         place = prepared.place
         wallet = self._wallets[place.wallet]
         try:
-            pinned = _pinned(prepared)
-            signature = wallet.sign_now(pinned, place.venue_order_id) or await wallet.sign(pinned, place.venue_order_id)
-            body = place_body(pinned, signature, wallet)
+            body = await self._body(prepared, wallet)
         except Refusal as refusal:
             return _unsigned(place, refusal, received_ns, resent=resent)
         request = place_request(body, wallet, self._seconds())
@@ -229,8 +231,10 @@ class PolymarketAdapter:
         return batch_results([place for place, _ in legs], answer, timings)
 
     async def _body(self, prepared: Prepared, wallet: VenueWallet) -> bytes:
-        pinned = _pinned(prepared)
-        return place_body(pinned, await wallet.sign(pinned, prepared.place.venue_order_id), wallet)
+        order = _order(prepared)
+        if not order.signature:
+            await order.sign()
+        return place_body(order.pinned, order.signature, wallet)
 
     # --- cancels ---
 
@@ -325,8 +329,24 @@ class PolymarketAdapter:
         return self._wall_ns() // 1_000_000_000
 
 
-def _pinned(prepared: Prepared) -> PinnedOrder:
-    assert isinstance(prepared.payload, PinnedOrder)
+class _Order:
+    """A pinned order and, once asked for, its signature."""
+
+    __slots__ = ("_id", "_wallet", "pinned", "signature")
+
+    def __init__(self, pinned: PinnedOrder, wallet: VenueWallet, venue_order_id: str) -> None:
+        self.pinned = pinned
+        self.signature = ""
+        self._wallet = wallet
+        self._id = venue_order_id
+
+    async def sign(self) -> None:
+        """Raises Refusal."""
+        self.signature = self._wallet.sign_now(self.pinned, self._id) or await self._wallet.sign(self.pinned, self._id)
+
+
+def _order(prepared: Prepared) -> _Order:
+    assert isinstance(prepared.payload, _Order)
     return prepared.payload
 
 
