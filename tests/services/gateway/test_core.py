@@ -42,7 +42,7 @@ from services.gateway.actions import (
     not_sent_result,
     result_without_venue,
 )
-from services.gateway.core import SWEEP_FLIGHT_NS, SWEEP_HOLD_NS, SWEEP_PATIENCE_NS, Admission, Gate, Limit, Limiter
+from services.gateway.core import SWEEP_FLIGHT_NS, SWEEP_FLYING_NS, SWEEP_HOLD_NS, Admission, Gate, Limit, Limiter
 from services.gateway.modes import MS, Hold
 from services.gateway.port import Prepared
 from tests.services.gateway.orders import cancel, place
@@ -450,7 +450,7 @@ def test_while_it_waits_cancels_by_id_go_ahead_and_leave_it_what_it_needs() -> N
     assert isinstance(ahead.action, Cancel)
     assert len(ahead.action.venue_order_ids) == 3, "one token was for the place, one is for the wallet-wide call"
     assert state.take(Kind.CANCEL) is None
-    state.now = SWEEP_PATIENCE_NS - 1
+    state.now = SWEEP_FLYING_NS - 1
     assert state.take(Kind.CANCEL) is None
     state.done(in_flight, result_of(in_flight, Outcome.DONE))
     assert state.take(Kind.CANCEL) is None, "the cancel that went ahead is not answered yet"
@@ -463,11 +463,12 @@ def test_it_does_not_wait_longer_for_places_than_its_patience() -> None:
     state.accept(place(1), actions(1))
     take(state)
     state.accept(cancel("0x1"), cancels(1, 1))
-    take(state, Kind.CANCEL)
+    ahead = take(state, Kind.CANCEL)
     state.accept(sweep(), cancels(1, 2))
+    state.done(ahead, CancelResult("c1", Outcome.DONE, Reason.OK, ""))
     state.now = SWEEP_HOLD_NS
     assert state.take(Kind.CANCEL) is None
-    state.now = SWEEP_PATIENCE_NS
+    state.now = SWEEP_FLYING_NS
     assert take(state, Kind.CANCEL).action.action_id == "s1"
 
 
