@@ -355,7 +355,10 @@ def cancel_all(
     print_result(render.cancel_all_json(outcome), render.cancel_all_text(outcome), as_json)
     if outcome.verified:
         return ExitCode.OK
-    text = f"zero is not verified within {wait_s:g} s: cancels go on, scripts/polyexec cancel-all again tells how far"
+    text = (
+        f"zero is not verified within {wait_s:g} s: cancels go on, scripts/polyexec cancel-all again tells how far,"
+        " scripts/polyexec status whether a venue is away or restricted"
+    )
     print(render.error_text("UNAVAILABLE", text), file=sys.stderr)
     return ExitCode.UNAVAILABLE
 
