@@ -45,6 +45,8 @@ FINISHED_MAX = 10_000
 """Ends of places remembered for an action that is asked again; the oldest is forgotten first."""
 TOMBSTONES_MAX = 100_000
 """Cancelled orders whose place may still arrive; above it the oldest is forgotten (the executor fences as well)."""
+UNSENT_MAX = 20_000
+"""Places stopped before they were sent, remembered for the cancels that name them; a forgotten one is asked about."""
 SWEEP_HOLD_NS = 40 * MS
 """A wallet-wide cancel waits this long for places in flight to be answered: it would not catch them (section 7)."""
 SWEEP_FLYING_NS = 250 * MS
@@ -190,6 +192,7 @@ class Admission:
         self._tombstones: dict[str, int] = {}
         self._tombstone_ends: deque[tuple[int, str]] = deque()
         self._wallet_fences: dict[str, int] = {}
+        self._unsent: OrderedDict[str, None] = OrderedDict()
 
     # --- in ---
 
@@ -237,14 +240,26 @@ class Admission:
             if not self._is_readable(job, action):
                 return
             self._places[action.venue_order_id] = job
+            self._unsent.pop(action.venue_order_id, None)
             if self._is_buried(action, job.seq):
-                self.counters["places_fenced"] += 1
-                job.fenced = True
+                self._stop(job, sent=job.repeat)
                 if not job.repeat:
-                    self._finish(job, fenced_result(action))
                     return
             heapq.heappush(self._late, (action.deadline_ns, next(self._numbers), job))
+        elif isinstance(action, Cancel) and not self._left_to_ask(job):
+            return
         self._queue_of(job).put(job)
+
+    def _left_to_ask(self, job: Job) -> bool:
+        """Orders that were stopped before they were sent need no request; False when no others are left."""
+        stopped = [order_id for order_id in job.left if order_id in self._unsent]
+        if stopped:
+            job.left = [order_id for order_id in job.left if order_id not in self._unsent]
+            text = "stopped before it was sent"
+            job.answers.append(CancelResult(job.action.action_id, Outcome.DONE, Reason.OK, text, stopped))
+            if not job.left:
+                self._finish(job, merged(job.action.action_id, job.answers))
+        return bool(job.left) or not stopped
 
     def _is_readable(self, job: Job, place: Place) -> bool:
         """Read the pinned order; one that cannot be read, or is not what it says, is over."""
@@ -493,7 +508,7 @@ class Admission:
                 if covers > self._last_seq:
                     self._bury(order_id, covers)
             elif job.seq <= covers:
-                self._stop(job)
+                self._stop(job, sent=job.repeat or not job.waits)
 
     def _fence_wallet(self, cancel: CancelWallet, covers: int) -> None:
         """Of a whole wallet. In one market only orders named by id are fenced: a place does not say its market."""
@@ -503,15 +518,19 @@ class Admission:
             self._wallet_fences[cancel.wallet] = max(covers, self._wallet_fences.get(cancel.wallet, 0))
         for job in list(self._places.values()):
             if job.wallet == cancel.wallet and job.seq <= covers:
-                self._stop(job)
+                self._stop(job, sent=job.repeat or not job.waits)
 
-    def _stop(self, job: Job) -> None:
+    def _stop(self, job: Job, *, sent: bool) -> None:
         """Nothing more is sent for this place; one that was never sent is over at once."""
         if job.fenced:
             return
         job.fenced = True
         self.counters["places_fenced"] += 1
-        if job.waits and not job.repeat:
+        if not sent:
+            assert isinstance(job.action, Place)
+            self._unsent[job.action.venue_order_id] = None
+            if len(self._unsent) > UNSENT_MAX:
+                self._unsent.popitem(last=False)
             self._finish(job, fenced_result(job.action))
 
     def _is_buried(self, place: Place, seq: int) -> bool:

@@ -72,12 +72,13 @@ def test_the_first_cancel_leaves_at_once_and_zero_is_proven_within_two_seconds()
         switch(processes, "rate_limits", enforce=1, tier="Standard")
         view = liquid(bus)[0]
         sweeps = [_one_round(processes, bus, view, n) for n in range(rounds)]
-        refused = [
-            row
-            for row in control(processes, "/requests?after=0")["requests"]
-            if row["method"] == "DELETE" and row["status"] == 429
-        ]
-    firsts = [(sweep.first_sent_ns - sweep.accepted_ns) / 1e6 for sweep in sweeps]
+        cancels = [row for row in control(processes, "/requests?after=0")["requests"] if row["method"] == "DELETE"]
+        refused = [row for row in cancels if row["status"] == 429]
+    firsts = [
+        min(row["at_ns"] - sweep.accepted_ns for row in cancels if row["at_ns"] > sweep.accepted_ns) / 1e6
+        for sweep in sweeps
+    ]
+    """Until the venue had one that came after the command: those before it were on their way already."""
     zeros = [(sweep.zero_ns - sweep.accepted_ns) / 1e6 for sweep in sweeps]
     worst_first = max(firsts) if rounds < 3 else quantiles(firsts, n=100, method="inclusive")[98]
     print(f"first cancel {sorted(round(ms) for ms in firsts)} ms, zero {sorted(round(ms) for ms in zeros)} ms")

@@ -185,10 +185,10 @@ def test_a_waiting_place_is_fenced_by_its_cancel_at_once() -> None:
     wanted, other = place(1), place(2)
     state.accept(wanted, actions(1), False)
     state.accept(other, actions(2), False)
-    (fenced,) = state.accept(cancel(wanted.venue_order_id), cancels(covers=2), False)
+    fenced, answer = state.accept(cancel(wanted.venue_order_id), cancels(covers=2), False)
     assert (fenced.action_id, fenced.outcome, fenced.code) == ("a1", Outcome.REFUSED, Reason.FENCED)
+    assert (answer.action_id, answer.canceled) == ("c1", [wanted.venue_order_id])
     assert take(state).action.action_id == "a2"
-    assert take(state, Kind.CANCEL).action.action_id == "c1"
 
 
 def test_a_place_that_arrives_after_its_cancel_is_fenced() -> None:
@@ -505,6 +505,33 @@ def test_a_wallet_wide_cancel_fences_every_place_of_the_wallet_that_it_overtook(
     assert state.accept(place(5), actions(5)) == [], "placed after the cancel"
 
 
+def test_an_order_stopped_before_it_was_sent_needs_no_cancel_at_the_venue() -> None:
+    state, bucket = limited(5)
+    stopped, resting = place(1).venue_order_id, "0x9"
+    state.accept(place(1), actions(1))
+    (fenced,) = state.accept(sweep(), cancels(covers=1))
+    assert fenced.code is Reason.FENCED
+    (answer,) = state.accept(cancel(stopped), cancels(1, 2))
+    assert (answer.outcome, answer.canceled) == (Outcome.DONE, [stopped])
+    take(state, Kind.CANCEL)
+    assert state.accept(cancel(stopped, resting, action_id="c2"), cancels(1, 3)) == []
+    state.now = SWEEP_FLIGHT_NS
+    part = take(state, Kind.CANCEL)
+    assert isinstance(part.action, Cancel)
+    assert part.action.venue_order_ids == [resting]
+    whole = state.done(part, CancelResult("c2", Outcome.DONE, Reason.OK, "", [resting]))
+    assert sorted(whole.canceled) == sorted([stopped, resting])
+    assert ("c1", 1) not in bucket.taken
+
+
+def test_an_order_that_may_have_been_sent_by_an_earlier_life_is_cancelled_at_the_venue() -> None:
+    state = admission()
+    order_id = place(1).venue_order_id
+    state.accept(place(1), actions(1), True)
+    assert state.accept(cancel(order_id), cancels(covers=1)) == []
+    assert take(state, Kind.CANCEL).action.action_id == "c1"
+
+
 def test_a_cancel_of_one_market_fences_nothing_by_itself() -> None:
     state = admission()
     state.accept(place(1), actions(1))
@@ -574,7 +601,8 @@ def test_the_legs_of_a_batch_leave_together_and_end_in_their_order() -> None:
 def test_a_fenced_leg_is_left_behind() -> None:
     state = admission()
     state.accept(batch(1, 2, 3), actions(1))
-    assert state.accept(cancel(place(2).venue_order_id), cancels(covers=1)) == []
+    (answer,) = state.accept(cancel(place(2).venue_order_id), cancels(covers=1))
+    assert isinstance(answer, CancelResult)
     jobs = state.take_all(Kind.PLACE)
     assert [job.action.action_id for job in jobs] == ["a1", "a3"]
     for job in jobs:
