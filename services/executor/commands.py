@@ -348,7 +348,7 @@ def find_order(desk: Desk, account: str, text: str) -> Order | None:
     accounts = [account] if account else [row.name for row in desk.config.accounts]
     order = desk.oms.by_order_id(text) or desk.oms.by_venue_id(text)
     if order is not None:
-        return order if order.account in accounts else None
+        return order if account in ("", order.account) else None  # also of an account that left the settings
     for name in accounts:
         known = desk.ids.find(name, text)
         if known is not None:

@@ -47,6 +47,7 @@ from common.messages import (
 from common.reasons import Reason
 from common.types import FeedState
 from services.executor import differences, placing, results, sweeping
+from services.executor.catchup import Wallet
 from services.executor.commands import Command, halt, take_command
 from services.executor.config import read_config
 from services.executor.desk import TOPIC, Desk
@@ -128,16 +129,34 @@ OWN: frozenset[type[Message]] = frozenset({Configured, TimerFired, Judged, Marke
 """Only our own shell says these."""
 
 
+OTHERS_WAIT_NS = 10_000_000_000
+"""How long a venue that trades waits for the others before the executor is ready without them."""
+
+
+def _waits_for(wallet: Wallet) -> str:
+    """What a wallet needs before its places are taken; "" is nothing."""
+    if wallet.ready is None:
+        return f"the gateway to say that it holds the key of wallet {wallet.name}"
+    if wallet.feed is not FeedState.LIVE:
+        return f"the user channel of wallet {wallet.name}: {wallet.reason}"
+    if not wallet.caught_up:
+        return f"orders and trades of wallet {wallet.name} since its user channel had a gap"
+    return ""
+
+
 class ExecutorCore:
     queries: frozenset[type[Message]] = QUERIES
     own: frozenset[type[Message]] = OWN
 
     def __init__(self) -> None:
         self.desk = Desk()
+        self._begun_mono = 0
+        """When this life had its first input; no decision reads it."""
 
     def handle(self, message: Message, origin: Origin, now: Now) -> list[Effect]:
         desk = self.desk
         desk.now, desk.out = now, []
+        self._begun_mono = self._begun_mono or now.mono_ns
         kind = type(message)
         if kind is Judged:
             assert isinstance(message, Judged)
@@ -181,13 +200,13 @@ class ExecutorCore:
         if not desk.config.wallets:
             return "settings"
         # A wallet that left the settings is kept with its state, but nobody holds its key any more.
+        waits: dict[str, str] = {}
         for wallet in (desk.wallets[row.venue, row.name] for row in desk.config.wallets):
-            if wallet.ready is None:
-                return f"the gateway to say that it holds the key of wallet {wallet.name}"
-            if wallet.feed is not FeedState.LIVE:
-                return f"the user channel of wallet {wallet.name}: {wallet.reason}"
-            if not wallet.caught_up:
-                return f"orders and trades of wallet {wallet.name} since its user channel had a gap"
+            waits[wallet.venue] = waits.get(wallet.venue) or _waits_for(wallet)
+        waiting = [why for why in waits.values() if why]
+        patient = desk.now.mono_ns - self._begun_mono < OTHERS_WAIT_NS
+        if waiting and (patient or len(waiting) == len(waits)):
+            return waiting[0]  # later one venue is enough: places of the others are refused by wallet
         return "" if len(desk.markets) else "market_data to list a market"
 
     def counters(self) -> dict[str, int]:

@@ -26,7 +26,7 @@ from common.venues.polymarket.amounts import (
     check_size,
     immediate_amounts,
     limit_amounts,
-    market_buy_amounts,
+    quoted_buy_amounts,
 )
 from services.executor.config import WalletConfig
 from services.executor.terms import is_signed
@@ -250,7 +250,7 @@ def amounts_of(command: PlaceOrder, market: Market, price: int, size: int, quote
         if market.kind == SPOT:
             return amounts
     elif quote:
-        amounts = market_buy_amounts(quote, price, market.tick)
+        amounts = quoted_buy_amounts(quote, price, market.tick)
     else:
         amounts = immediate_amounts(command.side, price, size, market.tick)
     if command.side is Side.BUY and amounts.maker < NOTIONAL_MIN:

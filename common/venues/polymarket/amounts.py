@@ -95,6 +95,18 @@ def market_buy_amounts(cash: int, price: int, tick: int) -> Amounts:
     return Amounts(paid, shares - shares % rounding.amount)
 
 
+def quoted_buy_amounts(cash: int, price: int, tick: int) -> Amounts:
+    """The same inside the venue's limits for immediate orders: shares have at most four decimals on every tick.
+
+    The SDK signs up to six on ticks below 0.01, which the venue refuses. The signed price stays inside the finest tick.
+    """
+    paid, shares = market_buy_amounts(cash, price, tick)
+    shares -= shares % IMMEDIATE_STEP
+    if not shares or paid * ONE >= (price + FINEST_TICK) * shares:
+        raise Refusal(Reason.BAD_SIZE, f"cash {format_micros(cash)} is too little to be signed exactly", "cash")
+    return Amounts(paid, shares)
+
+
 def market_sell_amounts(size: int, price: int, tick: int) -> Amounts:
     """Amounts of a market SELL by shares, as the venue's SDK signs it: shares cut to two decimals."""
     rounding, price = _market_rounding(price, tick)

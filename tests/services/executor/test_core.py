@@ -1007,6 +1007,23 @@ def test_ready_says_what_is_missing() -> None:
     assert driver.core.missing() == ""
 
 
+def test_a_venue_that_stays_away_is_waited_for_but_not_for_ever() -> None:
+    """One that trades must not be taken down because another cannot be reached."""
+    driver = Driver()
+    both = json.loads(settings())
+    both["wallets"].append({"name": "second", "venue": "exchange"})
+    both["accounts"].append({"name": "second", "wallet": "second"})
+    driver.do(Configured(json.dumps(both)), Origin("executor"))
+    begun = Driver(ready=False)
+    begun.do(Configured(json.dumps(both)), Origin("executor"))
+    for message in (driver.core.missing, begun.core.missing):
+        assert message()
+    driver.wait(11_000)
+    begun.wait(11_000)
+    assert driver.core.missing() == ""
+    assert begun.core.missing(), "no venue is ready at all"
+
+
 def test_a_wallet_that_left_the_settings_is_not_waited_for() -> None:
     driver = Driver()
     other = json.loads(settings())

@@ -16,6 +16,7 @@ from common.types import ONE, Side
 from common.venues.polymarket.amounts import (
     CENT,
     FINEST_TICK,
+    IMMEDIATE_STEP,
     ROUNDING,
     TICKS,
     Amounts,
@@ -25,6 +26,7 @@ from common.venues.polymarket.amounts import (
     limit_amounts,
     market_buy_amounts,
     market_sell_amounts,
+    quoted_buy_amounts,
     signed_price_size,
 )
 
@@ -109,6 +111,23 @@ def test_market_amounts_equal_the_decimal_reference(place: tuple[int, int], amou
     tick, price = place
     assert market_buy_amounts(amount, price, tick) == reference("market", Side.BUY, amount, price, tick)
     assert market_sell_amounts(amount, price, tick) == reference("market", Side.SELL, amount, price, tick)
+
+
+@given(grid(), sizes)
+def test_money_for_an_immediate_order_is_signed_within_the_venues_decimals(place: tuple[int, int], amount: int) -> None:
+    """FAK and FOK take at most two decimals of money and four of shares, on every tick (protocol section 3.3)."""
+    tick, price = place
+    try:
+        paid, shares = quoted_buy_amounts(amount, price, tick)
+    except Refusal:
+        return
+    assert (paid % 10_000, shares % IMMEDIATE_STEP) == (0, 0)
+    assert paid <= amount
+    assert price * shares <= paid * ONE < (price + FINEST_TICK) * shares
+
+
+def test_five_dollars_on_a_fine_tick_can_be_signed() -> None:
+    assert quoted_buy_amounts(5 * ONE, 3_000, 1_000) == (5 * ONE, 1_666_666_600)
 
 
 @settings(deadline=None)  # the first call imports the SDK
