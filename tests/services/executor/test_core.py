@@ -1019,7 +1019,9 @@ def test_a_venue_that_stays_away_is_waited_for_but_not_for_ever() -> None:
     for message in (driver.core.missing, begun.core.missing):
         assert message()
     driver.wait(11_000)
+    driver.mark()
     begun.wait(11_000)
+    begun.mark()
     assert driver.core.missing() == ""
     assert begun.core.missing(), "no venue is ready at all"
 
