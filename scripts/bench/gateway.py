@@ -1,10 +1,10 @@
 """The gateway's own cost of a place, from action in to result out, against a bare aiohttp POST loop.
 
 Out: one JSON object as the last line. The gateway is the real one (admission, budgets, digest check, signature, HMAC,
-one POST, result), with its bus replaced by decode and encode of the same frames; venue and floor are in this run: a
-child process answers POST /order, and the floor posts bodies made beforehand with one aiohttp session, as many at a
-time. Both are counted in this process's own CPU seconds, so a second is a second of one core however busy the machine
-is. `limiter_ns` is one budget decision for one place, all buckets together.
+one POST, result), with its bus replaced by decode and encode of the same frames. A child process answers POST /order.
+`ratio_to_floor`: the floor is the loop anybody would write, `post(url, json=order)` and `answer.json()`, unsigned, as
+many at a time. `ratio_to_bytes` is against posting bytes made beforehand and not reading the answer's JSON. Venue and
+client share one core: a second is a second of one core. `limiter_ns`: one budget decision of one place.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from random import Random
 from statistics import median, quantiles
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, NamedTuple, cast
 
 import aiohttp
 import structlog
@@ -162,6 +162,21 @@ def places(count: int) -> list[Place]:
     return made
 
 
+class Rate(NamedTuple):
+    """A second, by the clock on the wall and by the CPU time of this process alone."""
+
+    wall: float
+    cpu: float
+
+
+class Clocks:
+    def __init__(self) -> None:
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
+
+    def per_s(self, count: int) -> Rate:
+        return Rate(count / (time.perf_counter() - self._wall), count / (time.process_time() - self._cpu))
+
+
 class Bench:
     def __init__(self, bus: BusStub, actions: list[Place]) -> None:
         self._bus = bus
@@ -187,15 +202,15 @@ class Bench:
         elif self._left >= CONCURRENCY:
             self._give()
 
-    async def throughput(self, count: int) -> float:
+    async def throughput(self, count: int) -> Rate:
         """Places a second, CONCURRENCY in flight."""
         self._left = count
         self._all.clear()
-        started = time.process_time()
+        clocks = Clocks()
         for _ in range(CONCURRENCY):
             self._give()
         await self._all.wait()
-        return count / (time.process_time() - started)
+        return clocks.per_s(count)
 
     async def paced(self, count: int) -> range:
         """One at a time, from sleep; the salts that were used."""
@@ -209,20 +224,37 @@ class Bench:
         return range(first, self._next)
 
 
-async def floor(port: int, bodies: list[bytes], headers: dict[str, str]) -> float:
-    """POSTs a second of bodies made beforehand, with a bare aiohttp session."""
-    connector = aiohttp.TCPConnector(limit=CONCURRENCY)
-    async with aiohttp.ClientSession(connector=connector) as session:
+Post = Callable[[aiohttp.ClientSession, str], Coroutine[Any, Any, object]]
+
+
+async def floor(port: int, post: Post, count: int) -> Rate:
+    """POSTs a second with a bare aiohttp session."""
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=CONCURRENCY)) as session:
         url = f"http://127.0.0.1:{port}/order"
 
-        async def worker(part: list[bytes]) -> None:
-            for body in part:
-                async with session.post(url, data=body, headers=headers) as answer:
-                    await answer.read()
+        async def worker(part: range) -> None:
+            for _ in part:
+                await post(session, url)
 
-        started = time.process_time()
-        await asyncio.gather(*(worker(bodies[n::CONCURRENCY]) for n in range(CONCURRENCY)))
-        return len(bodies) / (time.process_time() - started)
+        clocks = Clocks()
+        await asyncio.gather(*(worker(range(count)[n::CONCURRENCY]) for n in range(CONCURRENCY)))
+        return clocks.per_s(count)
+
+
+def posts_of(body: bytes, headers: dict[str, str]) -> tuple[Post, Post]:
+    """The same order as a loop would post it: as JSON with the answer read, and as bytes with the answer left alone."""
+    order = json.loads(body)
+    signed = {name: value for name, value in headers.items() if name != "Content-Type"}
+
+    async def as_json(session: aiohttp.ClientSession, url: str) -> object:
+        async with session.post(url, json=order, headers=signed) as answer:
+            return await answer.json()
+
+    async def as_bytes(session: aiohttp.ClientSession, url: str) -> object:
+        async with session.post(url, data=body, headers=headers) as answer:
+            return await answer.read()
+
+    return as_json, as_bytes
 
 
 def limiter_ns() -> float:
@@ -258,17 +290,22 @@ async def measure(port: int, actions: list[Place], rounds: int, count: int) -> d
     gc.collect()
     gc.freeze()
     gc.disable()  # as service.py does for every process
-    ours, theirs = [], []
+    as_json, as_bytes = posts_of(posted, headers)
+    ours, theirs, raw = [], [], []
     for _ in range(rounds):
         ours.append(await bench.throughput(count))
-        theirs.append(await floor(port, [posted] * count, headers))
+        theirs.append(await floor(port, as_json, count))
+        raw.append(await floor(port, as_bytes, count))
     salts = await bench.paced(PACED)
     await bus.close()
     await adapter.close()
+    pairs = list(zip(ours, theirs, strict=True))
     return {
-        "places_per_s": round(median(ours)),
-        "floor_posts_per_s": round(median(theirs)),
-        "ratio_to_floor": round(median(a / b for a, b in zip(ours, theirs, strict=True)), 3),
+        "places_per_s": round(median(rate.wall for rate in ours)),
+        "floor_posts_per_s": round(median(rate.wall for rate in theirs)),
+        "ratio_to_floor": round(median(a.wall / b.wall for a, b in pairs), 3),
+        "client_cpu_ratio": round(median(a.cpu / b.cpu for a, b in pairs), 3),
+        "ratio_to_bytes": round(median(a.wall / b.wall for a, b in zip(ours, raw, strict=True)), 3),
         "limiter_ns": round(limiter_ns()),
         "failed": sum(bench.failed.values()),
         "first_failure": next(iter(bench.failed), ""),

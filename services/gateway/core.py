@@ -47,6 +47,7 @@ TOMBSTONES_MAX = 100_000
 """Cancelled orders whose place may still arrive; above it the oldest is forgotten (the executor fences as well)."""
 UNSENT_MAX = 20_000
 """Places stopped before they were sent, remembered for the cancels that name them; a forgotten one is asked about."""
+PLURAL = {Kind.PLACE: "places", Kind.CANCEL: "cancels", Kind.QUERY: "queries"}
 SWEEP_HOLD_NS = 40 * MS
 """A wallet-wide cancel waits this long for places in flight to be answered: it would not catch them (section 7)."""
 SWEEP_FLYING_NS = 250 * MS
@@ -414,7 +415,8 @@ class Admission:
     @property
     def waits(self) -> bool:
         """Whether anything waits, for a budget, a deadline, or its turn."""
-        return self._sweeps.count > 0 or any(queue.count for queue in self._queues.values())
+        places, cancels, queries = (self._queues[kind].count for kind in Kind)
+        return places + cancels + queries + self._sweeps.count > 0
 
     @property
     def sweeps_wait(self) -> bool:
@@ -454,8 +456,9 @@ class Admission:
 
     def depth(self) -> dict[str, int]:
         """Gauges for the heartbeat."""
-        waiting = {f"{kind.value}s_waiting": queue.count for kind, queue in self._queues.items()}
-        return waiting | {f"{kind.value}s_in_flight": running for kind, running in self._running.items()}
+        waiting = {f"{PLURAL[kind]}_waiting": queue.count for kind, queue in self._queues.items()}
+        waiting["cancels_waiting"] += self._sweeps.count
+        return waiting | {f"{PLURAL[kind]}_in_flight": running for kind, running in self._running.items()}
 
     def _part_done(self, job: Job, answer: CancelResult) -> None:
         job.asking -= 1

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import msgspec
 
@@ -172,6 +172,8 @@ def meaning_of_text(text: str) -> Meaning | None:
 
 def classify_place(status: int, body: bytes, retry_after: str = "") -> PlaceVerdict:
     """The verdict on POST /order. `retry_after` is the header of that name."""
+    if status == 200 and (resting := _resting(body)) is not None:
+        return resting
     value = _body(body)
     if status == 200:
         return classify_place_entry(value)
@@ -187,6 +189,40 @@ def classify_place(status: int, body: bytes, retry_after: str = "") -> PlaceVerd
         message=text or f"HTTP {status}" if status else "no answer from the venue",
         venue_order_id=_text(members, "orderID"),
         retry_after_s=_pause(members, retry_after),
+    )
+
+
+class _Resting(msgspec.Struct, forbid_unknown_fields=True):
+    """The answer nearly every order gets: it rests and nothing matched."""
+
+    success: bool
+    errorMsg: str  # noqa: N815 (the venue's spelling)
+    orderID: str  # noqa: N815
+    status: Literal["live"]
+    makingAmount: Literal["", "0"] = ""  # noqa: N815
+    takingAmount: Literal["", "0"] = ""  # noqa: N815
+
+
+_resting_decoder = msgspec.json.Decoder(_Resting)
+
+
+def _resting(body: bytes) -> PlaceVerdict | None:
+    """The verdict on such an answer without looking at it member by member; None for every other."""
+    try:
+        reply = _resting_decoder.decode(body)
+    except msgspec.DecodeError:
+        return None
+    if not (reply.success and reply.orderID) or reply.errorMsg:
+        return None
+    making, taking = (0 if amount else None for amount in (reply.makingAmount, reply.takingAmount))
+    return PlaceVerdict(
+        Outcome.DONE,
+        Reason.OK,
+        Retry.NONE,
+        status="live",
+        venue_order_id=reply.orderID,
+        making=making,
+        taking=taking,
     )
 
 

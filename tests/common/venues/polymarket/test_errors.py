@@ -259,3 +259,19 @@ def test_a_400_that_is_cut_off_proves_nothing() -> None:
 
     assert verdict.outcome is Outcome.UNKNOWN
     assert verdict.reason is Reason.VENUE_UNKNOWN_OUTCOME
+
+
+@pytest.mark.parametrize("status", ["live", "LIVE", "matched", "delayed", "unmatched", "", "new"])
+@pytest.mark.parametrize("amount", [None, "", "0", "5.2", "x"])
+@pytest.mark.parametrize("success", [True, False, None])
+@pytest.mark.parametrize("error", ["", "invalid expiration", None])
+@pytest.mark.parametrize("order_id", [ID, "", None])
+def test_the_short_way_for_resting_orders_comes_to_the_same_verdict(
+    status: str, amount: str | None, success: bool | None, error: str | None, order_id: str | None
+) -> None:
+    members = {
+        "success": success, "errorMsg": error, "orderID": order_id, "status": status,
+        "makingAmount": amount, "takingAmount": amount,
+    }  # fmt: skip
+    given = {name: value for name, value in members.items() if value is not None}
+    assert classify_place(200, json.dumps(given).encode()) == classify_place_entry(given)
