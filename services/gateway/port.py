@@ -42,6 +42,11 @@ class OrderSigner(Protocol):
         """Checksum address of the key."""
         ...
 
+    @property
+    def elsewhere(self) -> bool:
+        """Whether the key is in another process: then signing takes time."""
+        ...
+
     def sign_now(self, pinned: PinnedOrder, venue_order_id: str = "") -> bytes | None:
         """The signature at once, or None: then `sign` has to be awaited. Raises Refusal."""
         ...

@@ -22,6 +22,7 @@ class InsideSigner:
     """The key is here."""
 
     __slots__ = ("_signer", "address")
+    elsewhere = False
 
     def __init__(self, signer: Signer) -> None:
         self._signer = signer
@@ -44,6 +45,7 @@ class ProcessSigner:
     """The key is in the signer process, which is asked over the bus; this process knows the address only."""
 
     __slots__ = ("_edge", "_wallet", "address")
+    elsewhere = True
 
     def __init__(self, edge: Edge, wallet: str, address: str) -> None:
         self._edge = edge

@@ -192,13 +192,13 @@ class PolymarketAdapter:
         pinned = checked_order(place, wallet)
         notional = pinned.maker_amount if pinned.side == 0 else pinned.taker_amount
         order = _Order(pinned, wallet, place.venue_order_id)
-        return Prepared(place, pinned.post_only, notional, order, order.sign)
+        return Prepared(place, pinned.post_only, notional, order, order.sign if wallet.signer.elsewhere else None)
 
     async def place(self, prepared: Prepared, received_ns: int, *, resent: bool) -> PlaceResult:
         place = prepared.place
         wallet = self._wallets[place.wallet]
         try:
-            body = await self._body(prepared, wallet)
+            body = _body(prepared, wallet)
         except Refusal as refusal:
             return _unsigned(place, refusal, received_ns, resent=resent)
         request = place_request(body, wallet, self._seconds())
@@ -213,7 +213,7 @@ class PolymarketAdapter:
         leaving: list[tuple[Place, bytes]] = []
         for prepared in batch:
             try:
-                leaving.append((prepared.place, await self._body(prepared, wallet)))
+                leaving.append((prepared.place, _body(prepared, wallet)))
             except Refusal as refusal:
                 place = prepared.place
                 unsigned[place.action_id] = _unsigned(place, refusal, received_ns, resent=False)
@@ -229,12 +229,6 @@ class PolymarketAdapter:
         answer = await self._ask(Kind.PLACE, request, wallet.name)
         timings = Timings(received_ns, signed_ns, sent_ns, self._wall_ns(), answer.first_byte_ns)
         return batch_results([place for place, _ in legs], answer, timings)
-
-    async def _body(self, prepared: Prepared, wallet: VenueWallet) -> bytes:
-        order = _order(prepared)
-        if not order.signature:
-            await order.sign()
-        return place_body(order.pinned, order.signature, wallet)
 
     # --- cancels ---
 
@@ -348,6 +342,14 @@ class _Order:
 def _order(prepared: Prepared) -> _Order:
     assert isinstance(prepared.payload, _Order)
     return prepared.payload
+
+
+def _body(prepared: Prepared, wallet: VenueWallet) -> bytes:
+    """What is posted; a key that is here signs now, one that is elsewhere has signed before (`Prepared.ready`)."""
+    order = _order(prepared)
+    signature = order.signature or wallet.sign_now(order.pinned, prepared.place.venue_order_id)
+    assert signature, "signed elsewhere before it may leave"
+    return place_body(order.pinned, signature, wallet)
 
 
 def _unsigned(place: Place, refusal: Refusal, received_ns: int, *, resent: bool) -> PlaceResult:

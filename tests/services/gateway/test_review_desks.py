@@ -105,6 +105,8 @@ async def soon(event: asyncio.Event) -> None:
 class SignerAway:
     """Signs in another process: asked, it takes until `answers` is set; `refusal` is what it says then, if anything."""
 
+    elsewhere = True
+
     def __init__(self, refusal: Refusal | None = None) -> None:
         self._inside = InsideSigner(Signer(KEY))
         self._refusal = refusal
