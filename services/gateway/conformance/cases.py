@@ -169,7 +169,10 @@ async def bad_tick(trial: Trial) -> str:
     if tick < 2:
         raise DoesNotApply("every price is on this grid")
     price = quote.resting_price + tick // 2
-    wanted = Wanted(quote.instrument.token_id, price, quote.instrument.least_size(quote.resting_price))
+    size = quote.instrument.least_size(quote.resting_price)
+    if size >= ONE:
+        size += -size % (ONE // 10)  # a longer one would have too many decimals as an amount, which is another fault
+    wanted = Wanted(quote.instrument.token_id, price, size)
     return await _is_refused(trial, wanted, {Reason.BAD_TICK, Reason.BAD_PRICE})
 
 
