@@ -106,7 +106,7 @@ def _place(desk: Desk, command: PlaceOrder, origin: Origin, view: BookView | Non
         return _duplicate(desk, command, known, content)
     _check_fence(desk, origin, Scope(command.account, condition_id, command.client_order_id))
     if market is None:
-        raise validation.unknown_market(command.market)
+        raise validation.unknown_market(command.market, wallet.venue)
     named = validation.Named(wallet, market, token_id, market.outcomes[index])
     validation.check_bounds(command, market)
     if desk.config.execution.enable_validation:

@@ -97,8 +97,10 @@ def unknown_account(account: str, known_accounts: Iterable[str]) -> Refusal:
     return Refusal(Reason.UNKNOWN_ACCOUNT, f"no account {_shown(account)}; accounts: {known}", "account")
 
 
-def unknown_market(word: str) -> Refusal:
-    text = f"no market {_shown(word)}: `polyexec markets` lists slugs and condition ids"
+def unknown_market(word: str, venue: str = "") -> Refusal:
+    """`venue`: where it was looked for; "" is everywhere."""
+    where = f" on {venue}, where this account trades" if venue else ""
+    text = f"no market {_shown(word)}{where}: `polyexec markets` lists slugs and condition ids"
     return Refusal(Reason.UNKNOWN_MARKET, text, "market")
 
 

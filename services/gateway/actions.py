@@ -149,7 +149,7 @@ def fenced_result(action: Single) -> SingleResult:
 
 def held_result(job: Job, hold: Hold) -> SingleResult:
     """A place the venue would not take now: the same bytes may go later."""
-    text = f"{hold.text}; nothing was sent"
+    text = f"{hold.text}; this copy was not sent"
     result = result_without_venue(job.action, Outcome.REFUSED, hold.reason, text, job.received_ns)
     return msgspec.structs.replace(result, retry=RetryClass.AFTER, retry_after_ms=hold.retry_after_ms)
 

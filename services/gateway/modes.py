@@ -145,7 +145,9 @@ class VenueModes:
         rule = RULES[self.mode]
         if not (rule.makers if maker_only else rule.takers):
             pause_ms = max(0, self._until - now) // MS + 1
-            return Hold(rule.reason, f"the venue is {self.mode}: {rule.meaning}{self._said()}", pause_ms)
+            again = f"it is looked at again in {pause_ms // 1000 + 1} s"
+            text = f"the venue is {self.mode}: {rule.meaning}{self._said()}; {again}"
+            return Hold(rule.reason, text, pause_ms)
         if self._on_trial and self._trying and not maker_only:
             text = "the venue may take orders again: one is tried, the others wait for it"
             return Hold(Reason.VENUE_POST_ONLY, text, PROBE_FIRST_NS // MS)

@@ -32,15 +32,28 @@ class Venues(NamedTuple):
 
 
 async def open_venues(edge: Edge) -> Venues:
-    settings = edge.settings
+    """Open every venue or none: what was opened before a ConfigError is closed again."""
     adapters: list[tuple[Adapter, Limiter | None]] = []
+    try:
+        await _open_all(edge, adapters)
+    except ConfigError:
+        for adapter, _ in adapters:
+            await adapter.close()
+        raise
+    if not adapters:
+        raise ConfigError("wallets", "no wallet of a venue this gateway knows: there is nothing to do")
     beating: dict[str, Beating] = {}
+    if edge.settings.gateway.dead_man:
+        beating = {adapter.venue: adapter for adapter, _ in adapters if isinstance(adapter, PolymarketAdapter)}
+    return Venues(adapters, beating)
+
+
+async def _open_all(edge: Edge, adapters: list[tuple[Adapter, Limiter | None]]) -> None:
+    """Put down each as it is opened."""
+    settings = edge.settings
     polymarket = await _open_polymarket(edge)
     if polymarket is not None:
         adapters.append(polymarket)
-        adapter = polymarket[0]
-        if settings.gateway.dead_man and isinstance(adapter, PolymarketAdapter):
-            beating[adapter.venue] = adapter
     exchange = open_exchange(edge, settings)
     if exchange is not None:
         # Its only bound is what is in flight: it is ours, and next door.
@@ -48,9 +61,6 @@ async def open_venues(edge: Edge) -> Venues:
     for adapter in open_ccxt(edge, settings):
         batch_max = adapter.capabilities.cancel_batch_max
         adapters.append((adapter, Budgets(plain_limits(settings, batch_max))))
-    if not adapters:
-        raise ConfigError("wallets", "no wallet of a venue this gateway knows: there is nothing to do")
-    return Venues(adapters, beating)
 
 
 async def _open_polymarket(edge: Edge) -> tuple[Adapter, Limiter] | None:
