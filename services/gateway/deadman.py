@@ -20,6 +20,8 @@ MARGIN_NS: Final = 1_000 * MS
 EXECUTOR_SILENT_NS: Final = 3_000 * MS
 RIVAL_NS: Final = 3 * LIFE_NS
 """Another owner's beats keep our orders alive when our executor is dead: no places until it was quiet so long."""
+TAKEOVERS_MAX: Final = 4
+"""A chain taken from us at so many beats in a row has another owner; a venue that restarts forgets it only once."""
 
 
 class DeadMan:
@@ -35,8 +37,10 @@ class DeadMan:
         self._trouble = ""
         self._certain = False
         """The venue's last word on the chain reached us: nobody but another owner can have moved it on since."""
+        self._takeovers = 0
+        """At how many beats in a row the chain we had was not ours any more."""
         self._rival = 0
-        """When another owner's id was met last; 0 for never."""
+        """When another owner was met last; 0 for never."""
 
     def next_beat(self, executor_age_ns: int, now: int) -> str | None:
         """The id to beat with now ("" begins a chain), or None. Every beat needs one of the three answers below."""
@@ -47,6 +51,8 @@ class DeadMan:
 
     def accepted(self, next_id: str, now: int) -> None:
         self._waiting, self._trouble = False, ""
+        if self._certain:
+            self._takeovers = 0
         self._id, self._accepted, self._certain = next_id, self._sent, True
         self._due = max(now, self._sent + INTERVAL_NS)
 
@@ -54,7 +60,9 @@ class DeadMan:
         """`expected_id`: the id the venue wants instead, "" when it did not say."""
         self._waiting = False
         if self._certain and expected_id and now - self._accepted < LIFE_NS:
-            self._rival = now
+            self._takeovers += 1
+            if self._takeovers >= TAKEOVERS_MAX:
+                self._rival = now
         self._certain = False
         fresh = bool(expected_id) and expected_id != self._id
         self._trouble = "" if fresh else text

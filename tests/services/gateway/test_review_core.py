@@ -82,6 +82,10 @@ class Key:
         self._wanted = ""
         self._accepted = 0
 
+    def forget(self) -> None:
+        """A restart: another id is wanted."""
+        self._wanted = f"restarted-{self._accepted}"
+
     def beaten_by(self, owner: DeadMan, now: int) -> None:
         heartbeat_id = owner.next_beat(0, now)
         if heartbeat_id is None:
@@ -103,3 +107,13 @@ def test_owners_that_take_one_chain_from_each_other_notice(owners: int, noticed:
             key.beaten_by(chain, now)
         troubles |= {chain.trouble(0, now) for chain in chains}
     assert any("another process" in trouble for trouble in troubles) is noticed
+
+
+def test_a_venue_that_forgets_the_chain_now_and_then_is_no_other_owner() -> None:
+    """Each of its restarts makes one beat fail; places must not stop for that."""
+    key, chain = Key(), DeadMan()
+    for now in range(S, 200 * S, S // 4):
+        if now % (11 * S) == 0:
+            key.forget()
+        key.beaten_by(chain, now)
+        assert chain.trouble(0, now) == ""
