@@ -97,7 +97,7 @@ def _story(bus: Requester) -> str:
 
 def _filled_up(bus: Requester, view: MarketView, n: int) -> list[str]:
     """OPEN orders and some more, placed as fast as the tier's bucket lets them leave."""
-    count, end = 0, time.monotonic() + 60
+    count, end = 0, time.monotonic() + 240
     while len(found := open_orders(bus)) < OPEN + CANCELS_BEFORE:
         assert time.monotonic() < end, f"only {len(found)} orders are open after {count} places: {_story(bus)}"
         if count < OPEN + 2 * CANCELS_BEFORE:
@@ -128,7 +128,7 @@ def _one_round(processes: Group, bus: Requester, view: MarketView, n: int) -> Sw
 
 
 def _until_final(bus: Requester, command_id: str) -> SweepView:
-    end = time.monotonic() + 60
+    end = time.monotonic() + 240
     while True:
         report = bus.request("executor", GetSweep(uuid.uuid4().hex, command_id), timeout_s=10)
         assert isinstance(report, SweepReport)
