@@ -38,7 +38,7 @@ from services.gateway.actions import (
     result_without_venue,
     too_late,
 )
-from services.gateway.modes import MS, Hold
+from services.gateway.modes import MS, Hold, VenueModes
 from services.gateway.port import Prepared
 
 FINISHED_MAX = 10_000
@@ -100,16 +100,6 @@ class Gate(Protocol):
     def leaves(self, maker_only: bool) -> None: ...
 
 
-class Open:
-    """A venue that takes everything."""
-
-    def hold(self, maker_only: bool, now: int) -> Hold | None:
-        return None
-
-    def leaves(self, maker_only: bool) -> None:
-        pass
-
-
 class _Queue:
     """Waiting jobs: in order for each wallet, wallets in turn, so that one wallet's budget stops no other's."""
 
@@ -169,7 +159,7 @@ class Admission:
         """Results that are known: whoever calls sends them."""
         self._limits = limits
         self._limiter = limiter or NoLimits()
-        self._gate = gate or Open()
+        self._gate = gate or VenueModes()
         self._cancel_batch_max = cancel_batch_max
         self._place_batch_max = place_batch_max
         self._prepare = prepare
@@ -225,10 +215,11 @@ class Admission:
 
     def _has_no_room(self, kind: Kind, jobs: Sequence[Job]) -> bool:
         limit = self._limits[kind].waiting
-        if self._queues[kind].count + len(jobs) <= limit:
+        waiting = self._queues[kind].count + (self._sweeps.count if kind is Kind.CANCEL else 0)
+        if waiting + len(jobs) <= limit:
             return False
         self.counters["actions_overloaded"] += 1
-        text = f"more than {limit} {kind.value}s are waiting; nothing was sent"
+        text = f"more than {limit} {PLURAL[kind]} are waiting; nothing was sent"
         for job in jobs:
             # An earlier life may have sent a repeat: only a look-up could say, and there is no room for one.
             outcome = Outcome.UNKNOWN if job.repeat else Outcome.REFUSED
@@ -485,8 +476,8 @@ class Admission:
 
     def _finish(self, job: Job, result: SingleResult) -> None:
         self._queue_of(job).end(job)
-        if isinstance(job.action, Place):
-            self._places.pop(job.action.venue_order_id, None)
+        if isinstance(job.action, Place) and self._places.get(job.action.venue_order_id) is job:
+            del self._places[job.action.venue_order_id]
         self.counters[f"results_{result.outcome.value.lower()}"] += 1
         if job.batch is None:
             self._end_action(result)

@@ -532,24 +532,8 @@ class Listing:
 
     def _fills(self, row: Members) -> list[VenueFill]:
         trade = parse_trade(row)
-        return [
-            VenueFill(
-                VENUE,
-                self._wallet.name,
-                fill.trade_id,
-                fill.venue_order_id,
-                fill.token_id,
-                fill.side,
-                fill.size,
-                fill.price,
-                fill.cash,
-                fill.is_taker,
-                fill.settlement,
-                fill.tx_hash,
-                fill.match_ns,
-            )
-            for fill in own_fills(trade, self._wallet.api_key, {self._wallet.maker})
-        ]
+        fills = own_fills(trade, self._wallet.api_key, {self._wallet.maker})
+        return [fill.to_message(self._wallet.name) for fill in fills]
 
 
 def _read_failure(answer: Answer) -> tuple[Outcome, Reason, str]:

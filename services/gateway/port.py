@@ -83,7 +83,7 @@ class Health(NamedTuple):
 
 
 class Adapter(Protocol):
-    """One venue, with every wallet we have there."""
+    """One venue, with every wallet we have there; it is asked for these only."""
 
     @property
     def venue(self) -> str: ...

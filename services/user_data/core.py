@@ -8,7 +8,7 @@ happened in between is the executor's to catch up. Other people's legs of a trad
 from __future__ import annotations
 
 from common.errors import Refusal
-from common.messages import Message, VenueFill, VenueOrderChanged
+from common.messages import Message, VenueOrderChanged
 from common.venues.polymarket.user import OrderEvent, TradeEvent, own_fills, parse_user_frame
 from services.user_data.life import TEXT_MAX, FeedLife
 
@@ -70,24 +70,7 @@ class UserFeed(FeedLife):
         self.counters["own_fills"] += len(fills)
         if not fills:
             self.counters["events_of_others"] += 1
-        return [
-            VenueFill(
-                VENUE,
-                self.wallet,
-                fill.trade_id,
-                fill.venue_order_id,
-                fill.token_id,
-                fill.side,
-                fill.size,
-                fill.price,
-                fill.cash,
-                fill.is_taker,
-                fill.settlement,
-                fill.tx_hash,
-                fill.match_ns,
-            )
-            for fill in fills
-        ]
+        return [fill.to_message(self.wallet) for fill in fills]
 
     def _unreadable(self, problem: str, wall_ns: int) -> list[Message]:
         self.counters["frames_unreadable"] += 1

@@ -15,6 +15,7 @@ import msgspec
 
 from common.errors import Refusal
 from common.fixed import format_micros
+from common.messages import VenueFill
 from common.types import ONE, Settlement, Side
 from common.venues.polymarket.auth import L2Credentials
 from common.venues.polymarket.market import UnknownEvent
@@ -139,6 +140,24 @@ class OwnFill(msgspec.Struct, frozen=True):
     match_ns: int
     is_taker: bool
     cash: int
+
+    def to_message(self, wallet: str) -> VenueFill:
+        """The same on our bus, wherever it came from."""
+        return VenueFill(
+            "polymarket",
+            wallet,
+            self.trade_id,
+            self.venue_order_id,
+            self.token_id,
+            self.side,
+            self.size,
+            self.price,
+            self.cash,
+            self.is_taker,
+            self.settlement,
+            self.tx_hash,
+            self.match_ns,
+        )
 
 
 def parse_user_frame(raw: bytes | str) -> list[UserEvent]:

@@ -75,7 +75,6 @@ WARM_CONNECTIONS = 2
 """Of places and of cancels each: open before they are needed."""
 CONNECTION_AGE_S = 600.0
 """No connection gets older: a load balancer behind it may have moved on."""
-NO_WALLET = "there is no key of the wallet {name!r}"
 
 OnHeaders = Callable[[str, Request, Mapping[str, str], int], None]
 """Told the wallet ("" for a public question), the request, and headers and status of every answer about orders."""
@@ -188,7 +187,7 @@ class PolymarketAdapter:
     def prepare(self, place: Place) -> Prepared:
         wallet = self._wallets.get(place.wallet)
         if wallet is None:
-            raise Refusal(Reason.WALLET_NOT_READY, NO_WALLET.format(name=place.wallet[:40]), "wallet")
+            raise Refusal(Reason.WALLET_NOT_READY, f"there is no key of the wallet {place.wallet[:40]!r}", "wallet")
         pinned = checked_order(place, wallet)
         notional = pinned.maker_amount if pinned.side == 0 else pinned.taker_amount
         order = _Order(pinned, wallet, place.venue_order_id)
@@ -233,9 +232,7 @@ class PolymarketAdapter:
     # --- cancels ---
 
     async def cancel(self, action: Cancel, received_ns: int) -> CancelResult:
-        wallet = self._wallets.get(action.wallet)
-        if wallet is None:
-            return _no_wallet(action, received_ns)
+        wallet = self._wallets[action.wallet]
         if not action.venue_order_ids:
             text = "there was nothing to cancel"
             return CancelResult(action.action_id, Outcome.DONE, Reason.OK, text, timings=Timings(received_ns))
@@ -244,9 +241,7 @@ class PolymarketAdapter:
         )
 
     async def cancel_wallet(self, action: CancelWallet, received_ns: int) -> CancelResult:
-        wallet = self._wallets.get(action.wallet)
-        if wallet is None:
-            return _no_wallet(action, received_ns)
+        wallet = self._wallets[action.wallet]
         return await self._cancelled(action, cancel_wallet_request(action, wallet, self._seconds()), received_ns)
 
     async def _cancelled(self, action: Cancel | CancelWallet, request: Request, received_ns: int) -> CancelResult:
@@ -263,13 +258,8 @@ class PolymarketAdapter:
     # --- questions ---
 
     async def look_up(self, action: QueryOrder) -> OrderLookup:
-        wallet = self._wallets.get(action.wallet)
+        wallet = self._wallets[action.wallet]
         asked_ns = self._wall_ns()
-        if wallet is None:
-            text = NO_WALLET.format(name=action.wallet[:40])
-            return OrderLookup(
-                action.action_id, action.venue_order_id, Outcome.REFUSED, Reason.WALLET_NOT_READY, text, asked_ns
-            )
         request = lookup_request(action.venue_order_id, wallet, self._seconds())
         return lookup_result(action, await self._ask(Kind.QUERY, request, wallet.name), asked_ns)
 
@@ -363,12 +353,6 @@ def _unsigned(place: Place, refusal: Refusal, received_ns: int, *, resent: bool)
         timings=Timings(received_ns),
         retry=RetryClass.LOOK_UP if resent else RetryClass.NEVER,
     )
-
-
-def _no_wallet(action: Cancel | CancelWallet, received_ns: int) -> CancelResult:
-    text = NO_WALLET.format(name=action.wallet[:40])
-    timings = Timings(received_ns)
-    return CancelResult(action.action_id, Outcome.REFUSED, Reason.WALLET_NOT_READY, text, timings=timings)
 
 
 def answer_of(outcome: HttpReply | HttpFailure) -> Answer:

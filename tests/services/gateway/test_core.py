@@ -139,6 +139,27 @@ def test_a_full_queue_answers_overloaded_and_a_repeat_stays_unknown(repeat: bool
     assert (refused.action_id, refused.outcome, refused.code) == ("a2", outcome, Reason.OVERLOADED)
 
 
+def test_wallet_wide_cancels_have_a_limit_as_well() -> None:
+    state = admission(waiting=1)
+    state.accept(place(1), actions(1))
+    take(state)
+    assert state.accept(sweep("s1"), cancels(0)) == []
+    (refused,) = state.accept(sweep("s2"), cancels(0, 2))
+    assert (refused.action_id, refused.code) == ("s2", Reason.OVERLOADED)
+
+
+def test_a_second_copy_that_finds_no_room_does_not_hide_the_one_in_flight() -> None:
+    """A wallet-wide cancel still waits for it."""
+    state = admission(waiting=1)
+    state.accept(place(1), actions(1))
+    take(state)
+    state.accept(place(2), actions(2))
+    (refused,) = state.accept(msgspec.structs.replace(place(1), action_id="again"), actions(3))
+    assert refused.code is Reason.OVERLOADED
+    state.accept(sweep(), cancels(0))
+    assert state.take(Kind.CANCEL) is None
+
+
 def test_an_action_in_flight_is_not_executed_a_second_time() -> None:
     state = admission()
     state.accept(place(1), actions(1), False)
